@@ -1,0 +1,76 @@
+//! What procpool costs, beside its rivals and beside the limits themselves.
+//!
+//! Every case runs all of its contenders in one run of this program, in interleaved rounds whose order rotates, so that
+//! a machine that is slow for a while is slow for all of them. Medians over the rounds go into a table and into
+//! `results.json`; the goals that the project has set itself are compared with them at the end.
+//!
+//! One file per concern: [`case`] says what is measured, [`cases`] holds the cases, [`contenders`] the rivals' setups,
+//! [`rounds`] measures, [`report`] and [`goals`] print, [`json`] writes, and [`child`] runs this program once more for
+//! what can only be measured in a fresh process.
+
+mod case;
+mod cases;
+mod child;
+mod contenders;
+mod goals;
+mod json;
+mod machine;
+mod options;
+mod report;
+mod rounds;
+
+use std::env;
+use std::process::ExitCode;
+
+use crate::case::Failure;
+use crate::options::{Command, Options};
+
+fn main() -> ExitCode {
+    // A worker of procspawn is this program, run again; it comes no further than this. procpool needs no such line.
+    procspawn::init();
+
+    let done = match Command::from_arguments(env::args().skip(1)) {
+        Ok(Command::Compare(options)) => compare(&options),
+        Ok(Command::List) => list(),
+        Ok(Command::Help) => help(),
+        Ok(Command::Child { measurement, contender }) => child::serve(&measurement, &contender),
+        Err(complaint) => Err(format!("{complaint}\n\n{}", options::USAGE).into()),
+    };
+    match done {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("procpool-benches: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the chosen cases, prints each as soon as it is known, and writes everything to a file.
+fn compare(options: &Options) -> Result<ExitCode, Failure> {
+    machine::describe();
+    let mut measured = Vec::new();
+    for case in options.cases() {
+        let entries = rounds::run(case, options.rounds);
+        report::print(case, &entries);
+        measured.push((case, entries));
+    }
+    goals::print(&measured);
+    json::write(&options.out, &measured)?;
+    println!("\nresults: {}", options.out.display());
+
+    let all_measured = measured.iter().flat_map(|(_, entries)| entries).all(|entry| entry.failure.is_none());
+    Ok(if all_measured { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn list() -> Result<ExitCode, Failure> {
+    for case in cases::ALL {
+        let names: Vec<_> = case.contenders.iter().map(|contender| contender.name).collect();
+        println!("{:<34} {:<16} {}", case.name, case.unit, names.join(", "));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn help() -> Result<ExitCode, Failure> {
+    println!("{}", options::USAGE);
+    Ok(ExitCode::SUCCESS)
+}

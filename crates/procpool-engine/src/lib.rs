@@ -1,0 +1,86 @@
+//! The engine of procpool: tasks as bytes, run by worker processes over one region of shared memory.
+//!
+//! # The way of a task
+//!
+//! [`Pool::submit`] writes the payload into a slot of the region (or into a block of its arena), puts the slot on the
+//! queue and wakes a worker, if one sleeps. A [`Worker`] claims the slot, hands the payload to its host, writes the
+//! reply into the same slot, marks it done and wakes whoever waits. [`Task::take`] reads it. No thread stands
+//! between the two, in either direction. The *supervisor*, one thread of the parent, starts workers through the
+//! host's [`launch::Launcher`], hears of their deaths, and settles what they left; the *collector*, another, exists in
+//! pools that have listeners.
+//!
+//! The engine knows nothing of what a task means: hosts encode functions and arguments, and account for errors, in
+//! bytes of their own. `slot` has the table of states, `PROTOCOL.md` the argument why nothing is lost.
+#![cfg_attr(loom, allow(dead_code, unreachable_pub, unused_imports))]
+
+mod arena;
+mod ended;
+mod faults;
+#[cfg(all(test, loom))]
+mod models;
+mod queue;
+mod slot;
+mod sync;
+mod wake;
+
+#[cfg(not(loom))]
+mod block;
+#[cfg(not(loom))]
+mod collect;
+#[cfg(not(loom))]
+mod crew;
+#[cfg(not(loom))]
+pub mod launch;
+#[cfg(not(loom))]
+mod layout;
+#[cfg(not(loom))]
+mod limits;
+#[cfg(not(loom))]
+pub mod os;
+#[cfg(not(loom))]
+mod outcome;
+#[cfg(not(loom))]
+mod payload;
+#[cfg(not(loom))]
+mod policy;
+#[cfg(not(loom))]
+mod pool;
+#[cfg(not(loom))]
+mod region;
+#[cfg(all(test, not(loom)))]
+mod rubbish;
+#[cfg(not(loom))]
+mod seat;
+#[cfg(not(loom))]
+mod settle;
+#[cfg(not(loom))]
+mod shared;
+#[cfg(not(loom))]
+mod spin;
+#[cfg(not(loom))]
+mod stats;
+#[cfg(not(loom))]
+mod submit;
+#[cfg(not(loom))]
+mod supervisor;
+#[cfg(not(loom))]
+mod task;
+#[cfg(not(loom))]
+mod worker;
+
+#[cfg(not(loom))]
+pub use crate::{
+    block::{ALIGNMENT, Lease},
+    outcome::{Breakdown, Death, Failure, Outcome, Refusal},
+    payload::{Parts, Payload},
+    policy::RestartIntensity,
+    pool::{Config, MAX_WORKERS, Pool, PoolError},
+    slot::Ticket,
+    stats::{Stats, WorkerStats},
+    submit::Limits,
+    task::Task,
+    worker::{Call, Notebook, Reply, Worker},
+};
+
+#[doc(hidden)]
+pub use faults::Point;

@@ -1,0 +1,12 @@
+//! The seam to the operating system: every system call of the engine is made below this module.
+//!
+//! One small file per family of calls. Linux only as yet; a port replaces these files and nothing else. What a
+//! kernel or a sandbox may lack is asked for at run time and has a fallback; `EPERM` counts as missing, since
+//! that is what old container profiles answer for calls that they do not know.
+
+pub mod clock;
+pub mod futex;
+pub mod memory;
+pub mod poll;
+pub mod process;
+pub mod socket;

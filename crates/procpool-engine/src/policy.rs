@@ -1,0 +1,81 @@
+//! What the supervisor decides, as pure functions and plain records: no process, no clock, no shared memory.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::outcome::Failure;
+use crate::region::Phase;
+
+/// How many deaths are borne: more than `deaths` workers dead within `within`, none of them for a task's sake and
+/// with no task finished between them, and the pool gives up instead of starting workers for ever.
+///
+/// The death of a worker that was running a task does not count, for it has ended that task: queued work cannot
+/// feed it for ever. After Erlang's supervisors, which have the same two numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestartIntensity {
+    /// How many deaths.
+    pub deaths: usize,
+    /// Within how long.
+    pub within: Duration,
+}
+
+impl RestartIntensity {
+    /// Sixteen deaths in ten seconds, or four for each worker where that is more: all workers of a pool may be
+    /// killed at once.
+    pub fn for_workers(workers: usize) -> Self {
+        Self { deaths: workers.saturating_mul(4).max(16), within: Duration::from_secs(10) }
+    }
+}
+
+/// The deaths that count against the intensity.
+#[derive(Debug, Default)]
+pub(crate) struct Obituaries {
+    recent: VecDeque<Instant>,
+    finished: u64,
+}
+
+impl Obituaries {
+    /// Notes a death without a task at `now`, when the pool had `finished` tasks behind it. True when that was one
+    /// too many.
+    pub(crate) fn note(&mut self, now: Instant, finished: u64, limit: RestartIntensity) -> bool {
+        if finished != self.finished {
+            self.recent.clear();
+            self.finished = finished;
+        }
+        self.recent.push_back(now);
+        while self.recent.front().is_some_and(|&first| now.duration_since(first) > limit.within) {
+            self.recent.pop_front();
+        }
+        self.recent.len() > limit.deaths
+    }
+
+    /// How long to wait before the next worker: nothing at first, then 1 ms, doubled for each death up to 128 ms.
+    pub(crate) fn back_off(&self) -> Duration {
+        match self.recent.len() {
+            0 | 1 => Duration::ZERO,
+            deaths => Duration::from_millis(1 << (deaths - 2).min(7)),
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.recent.len()
+    }
+}
+
+/// How many workers there should be: in a closed pool no more than tasks that are not finished.
+pub(crate) fn staff(phase: Phase, target: usize, unfinished: usize) -> usize {
+    match phase {
+        Phase::Running => target,
+        Phase::Closed => target.min(unfinished),
+        Phase::Stopped => 0,
+    }
+}
+
+/// Whether a task that failed so is tried again. Only after its worker's death or a time-out: what a function
+/// reports by itself, and what the user asked for, is final.
+pub(crate) fn tries_again(failure: &Failure, retries_left: u32) -> bool {
+    retries_left > 0 && matches!(failure, Failure::Died(_) | Failure::TimedOut { .. })
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,461 @@
+//! The one thread that starts, watches and kills workers, and keeps deadlines.
+//!
+//! It sleeps in one `poll`, on the eventfd that callers and workers poke, on the launcher, on a pidfd for each
+//! worker, until the next deadline; an idle pool has none, and costs nothing. What to do is decided in `policy`.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::crew::{Berth, Member, REPORT};
+use crate::launch::{ExitStatus, LaunchEvent, Launcher};
+use crate::layout::Seat;
+use crate::os::poll::{self, PollFd, PollFlags};
+use crate::outcome::{Breakdown, Death, Failure};
+use crate::policy::{self, Obituaries};
+use crate::region::Phase;
+use crate::seat::Status;
+use crate::shared::{Counters, Requests, Shared};
+use crate::submit::Door;
+use crate::sync::{fence, lock};
+
+/// While tasks are not finished, the region is looked over this often.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// After a poll that failed, so that a lasting fault does not take a whole core.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How much of the arena stays in memory while the pool is idle, in extents of each zone.
+const SPARED_EXTENTS: usize = 128;
+
+/// Where tasks are finished all the time, only every so many looks go over all of them.
+const LOOKS_PER_AUDIT: u32 = 8;
+
+/// How long workers may take to leave a pool that was closed, after the last task.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+pub(crate) struct Supervisor {
+    pub(crate) shared: Arc<Shared>,
+    launcher: Box<dyn Launcher>,
+    crew: Vec<Berth>,
+    /// How many workers there should be.
+    target: usize,
+    obituaries: Obituaries,
+    /// No launch before this: back-off.
+    not_before: Option<Instant>,
+    pub(crate) next_watch: Option<Instant>,
+    /// What [`Shared::finished`] was at the last watch.
+    finished_before: u64,
+    looks: u32,
+    /// When the memory of running workers is measured next.
+    pub(crate) next_measure: Option<Instant>,
+    launched: u64,
+}
+
+impl Supervisor {
+    /// Asks for the first workers, in the caller's thread.
+    pub(crate) fn new(shared: Arc<Shared>, launcher: Box<dyn Launcher>) -> Self {
+        let target = shared.config.workers;
+        let mut supervisor = Self {
+            shared,
+            launcher,
+            crew: Vec::new(),
+            target,
+            obituaries: Obituaries::default(),
+            not_before: None,
+            next_watch: None,
+            finished_before: 0,
+            looks: 0,
+            next_measure: None,
+            launched: 0,
+        };
+        supervisor.staff();
+        supervisor
+    }
+
+    /// Runs until the pool has ended and the last worker is dead.
+    pub(crate) fn run(mut self) {
+        loop {
+            self.sleep();
+            poll::drain(self.shared.poke.as_fd());
+            let requests = std::mem::take(&mut *lock(&self.shared.requests));
+            self.obey(requests);
+            self.hear_launcher();
+            self.look_for_dead();
+            self.enforce_limits();
+            self.watch();
+            self.see_off();
+            self.staff();
+            if self.is_over() {
+                return self.end();
+            }
+        }
+    }
+
+    // ---- sleeping ----
+
+    fn sleep(&mut self) {
+        let timeout = self.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        let mut watched = vec![PollFd::new(&self.shared.poke, PollFlags::IN)];
+        if let Some(launcher) = self.launcher.descriptor() {
+            watched.push(PollFd::from_borrowed_fd(launcher, PollFlags::IN));
+        }
+        let members = self.crew.iter().filter_map(|berth| match berth {
+            Berth::Taken(member) => member.watched(),
+            _ => None,
+        });
+        watched.extend(members.map(|pidfd| PollFd::from_borrowed_fd(pidfd, PollFlags::IN)));
+        if poll::poll(&mut watched, timeout).is_err() {
+            // Out of memory in the kernel, or more workers than descriptors: look at everything, a little later.
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let awaited = self.crew.iter().any(|berth| matches!(berth, Berth::Awaited));
+        let answer = awaited.then(|| Instant::now() + WATCH);
+        let members = self.members().flat_map(|(_, member)| {
+            [member.kill_at, member.dead_since.map(|since| since + REPORT)].into_iter().flatten()
+        });
+        let launch = self.not_before.filter(|_| self.vacancies() > 0);
+        let fixed = [self.next_watch, self.next_measure, launch, answer, self.next_time_limit()];
+        fixed.into_iter().flatten().chain(members).min()
+    }
+
+    // ---- what others want ----
+
+    pub(crate) fn obey(&mut self, requests: Requests) {
+        if let Some(target) = requests.target {
+            self.resize(target);
+        }
+        for (slot, ticket) in requests.kills {
+            let Some(seat) = self.shared.doomed_seat(slot, ticket) else { continue };
+            match self.crew.get_mut(seat as usize) {
+                Some(Berth::Taken(member)) => member.kill(),
+                // It has a task before its start was told: once it is told, the request is looked at again.
+                Some(Berth::Awaited) => lock(&self.shared.requests).kills.push((slot, ticket)),
+                Some(Berth::Empty) | None => {}
+            }
+        }
+        for seat in requests.suspects {
+            if let Some(Berth::Taken(member)) = self.crew.get_mut(seat as usize) {
+                member.kill();
+            }
+        }
+        if self.shared.phase() == Phase::Stopped {
+            self.dismiss_all();
+        }
+    }
+
+    /// The pool was stopped: no task can be claimed any more.
+    fn dismiss_all(&mut self) {
+        let grace = *lock(&self.shared.grace);
+        for (seat, berth) in self.crew.iter_mut().enumerate() {
+            let Berth::Taken(member) = berth else { continue };
+            let idle = self.shared.region.seat(seat as u32).is_some_and(Seat::is_idle);
+            if idle { member.let_leave(grace) } else { member.ask_to_end(grace) }
+        }
+    }
+
+    fn resize(&mut self, target: usize) {
+        self.target = target;
+        self.shared.seats.fetch_max(target as u32, Ordering::SeqCst);
+        self.shared.region.idlers().set_seats(target);
+        for seat in target..self.crew.len() {
+            if let Some(seat) = self.shared.region.seat(seat as u32) {
+                seat.dismissed.store(1, Ordering::SeqCst);
+                seat.bed.ring();
+            }
+        }
+    }
+
+    // ---- births ----
+
+    /// Launches what is missing.
+    fn staff(&mut self) {
+        let now = Instant::now();
+        if self.not_before.is_some_and(|at| now < at) {
+            return;
+        }
+        self.not_before = None;
+        for _ in 0..self.vacancies() {
+            let Some(seat) =
+                (0..self.target).find(|&seat| matches!(self.crew.get(seat), None | Some(Berth::Empty)))
+            else {
+                return;
+            };
+            if !self.launch(seat) {
+                return;
+            }
+        }
+    }
+
+    fn vacancies(&self) -> usize {
+        let phase = self.shared.phase();
+        let present =
+            self.crew.iter().take(self.target).filter(|berth| !matches!(berth, Berth::Empty)).count();
+        if phase == Phase::Running {
+            return self.target.saturating_sub(present);
+        }
+        let unfinished = if phase == Phase::Closed && present < self.target { self.unfinished() } else { 0 };
+        policy::staff(phase, self.target, unfinished).saturating_sub(present)
+    }
+
+    fn unfinished(&self) -> usize {
+        let books = lock(&self.shared.books);
+        self.shared.unfinished(&books)
+    }
+
+    fn launch(&mut self, seat: usize) -> bool {
+        let is_successor = self.crew.len() > seat;
+        if !is_successor {
+            self.crew.resize_with(seat + 1, || Berth::Empty);
+        }
+        self.shared.restate();
+        if let Some(words) = self.shared.region.seat(seat as u32) {
+            words.vacate();
+        }
+        match self.launcher.launch(seat as u32) {
+            Ok(()) => {
+                self.crew[seat] = Berth::Awaited;
+                self.launched += 1;
+                if is_successor {
+                    Counters::add(&self.shared.counters.restarts, 1);
+                }
+                true
+            }
+            Err(error) => {
+                self.launch_failed(error);
+                false
+            }
+        }
+    }
+
+    fn launch_failed(&mut self, error: std::io::Error) {
+        let too_many = self.obituaries.note(Instant::now(), self.finished(), self.shared.config.restart);
+        let hopeless = self.members().next().is_none() && self.launched <= self.shared.config.workers as u64;
+        if too_many || hopeless {
+            self.break_down(Breakdown::Launch { error: Arc::new(error) });
+        } else {
+            self.not_before = Instant::now().checked_add(self.obituaries.back_off());
+        }
+    }
+
+    fn hear_launcher(&mut self) {
+        for event in self.launcher.events() {
+            match event {
+                LaunchEvent::Started { seat, pid, pidfd } => self.started(seat, Member::new(pid, pidfd)),
+                LaunchEvent::Failed { seat, error } => {
+                    if let Some(berth @ Berth::Awaited) = self.crew.get_mut(seat as usize) {
+                        *berth = Berth::Empty;
+                        self.launch_failed(error);
+                    }
+                }
+                LaunchEvent::Exited { seat, pid, status } => {
+                    let known = matches!(self.crew.get(seat as usize), Some(Berth::Taken(member)) if member.pid == pid);
+                    if known {
+                        self.died(seat as usize, status);
+                    }
+                }
+                LaunchEvent::Gone => {}
+            }
+        }
+    }
+
+    fn started(&mut self, seat: u32, mut member: Member) {
+        if self.shared.phase() == Phase::Stopped {
+            member.ask_to_end(*lock(&self.shared.grace));
+        }
+        if let Some(berth @ Berth::Awaited) = self.crew.get_mut(seat as usize) {
+            lock(&self.shared.pids).insert(seat, member.pid);
+            *berth = Berth::Taken(member);
+        }
+    }
+
+    // ---- deaths ----
+
+    fn look_for_dead(&mut self) {
+        let now = Instant::now();
+        for seat in 0..self.crew.len() {
+            let Berth::Taken(member) = &mut self.crew[seat] else { continue };
+            if member.watched().is_some_and(poll::is_readable) {
+                member.dead_since = Some(now);
+            }
+            // The launcher knows how it ended and usually says so at once; it may be dead itself.
+            if member.dead_since.is_some_and(|since| now.duration_since(since) >= REPORT) {
+                let status = member.status_unreported();
+                self.died(seat, status);
+            }
+        }
+    }
+
+    fn died(&mut self, seat: usize, status: ExitStatus) {
+        let Berth::Taken(member) = std::mem::replace(&mut self.crew[seat], Berth::Empty) else { return };
+        let Some(words) = self.shared.region.seat(seat as u32) else { return };
+        lock(&self.shared.pids).remove(&(seat as u32));
+        let death = Death { pid: member.pid, status, ticket: None, note: words.read_note() };
+        let said = words.status();
+        let lost = self.shared.settle_death(seat as u32, &death);
+        Counters::add(&self.shared.counters.finished_by_dead, words.finished.load(Ordering::Relaxed));
+        Counters::add(&self.shared.counters.raised_by_dead, words.raised.load(Ordering::Relaxed));
+        words.vacate();
+        let orderly = member.expected || (said == Status::Leaving && status == ExitStatus::Exited(0));
+        if said == Status::SetupFailed {
+            let message = death.note.unwrap_or_else(|| "it did not say why".to_owned());
+            self.break_down(Breakdown::Setup { message });
+        } else if !orderly {
+            self.shared.audit(|seat| is_taken(&self.crew, seat));
+            if lost == 0 {
+                self.died_idle(death);
+            }
+        }
+    }
+
+    /// A death that ended no task: counted, so that workers are not started for ever.
+    fn died_idle(&mut self, last: Death) {
+        let limit = self.shared.config.restart;
+        if self.obituaries.note(Instant::now(), self.finished(), limit) {
+            let deaths = self.obituaries.count();
+            self.break_down(Breakdown::Restarts { deaths, within: limit.within, last });
+        } else {
+            self.not_before = Instant::now().checked_add(self.obituaries.back_off());
+        }
+    }
+
+    /// Gives up: says why, to every task that has not ended and to all who come later.
+    fn break_down(&mut self, why: Breakdown) {
+        let why = Arc::new(why);
+        if !self.shared.stop(Door::Broken(why.clone()), &Failure::Broken(why.clone())) {
+            return;
+        }
+        lock(&self.shared.life).broken = Some(why);
+        let grace = *lock(&self.shared.grace);
+        self.members_mut().for_each(|member| member.ask_to_end(grace));
+    }
+
+    // ---- watching ----
+
+    /// Once a second while tasks are not finished: repeats hints that may have been lost, and mends what cannot be.
+    fn watch(&mut self) {
+        let now = Instant::now();
+        if !self.shared.watched.load(Ordering::Acquire) {
+            return;
+        }
+        match self.next_watch {
+            None => self.next_watch = Some(now + WATCH),
+            Some(at) if at <= now => self.look_over(now),
+            Some(_) => {}
+        }
+    }
+
+    fn look_over(&mut self, now: Instant) {
+        self.next_watch = Some(now + WATCH);
+        let finished = self.finished();
+        let progress = std::mem::replace(&mut self.finished_before, finished) != finished;
+        {
+            let mut books = lock(&self.shared.books);
+            self.shared.reclaim(&mut books, usize::MAX);
+        }
+        // Also in a pool that is never idle, where other tasks make progress.
+        self.looks = self.looks.wrapping_add(1);
+        if progress && !self.looks.is_multiple_of(LOOKS_PER_AUDIT) {
+            return;
+        }
+        if self.shared.audit(|seat| is_taken(&self.crew, seat)) == 0 {
+            self.stop_watching();
+        }
+    }
+
+    fn stop_watching(&mut self) {
+        self.shared.watched.store(false, Ordering::SeqCst);
+        // ORDER: partner of the fence in `wake_for_push`: either a task that was pushed meanwhile is seen here, or
+        // whoever pushed it sees that nobody watches.
+        fence(Ordering::SeqCst);
+        let is_awaited = self.unfinished() > 0 || !lock(&self.shared.books).abandoned.is_empty();
+        if is_awaited || self.shared.collector.has_listeners() {
+            self.shared.watched.store(true, Ordering::SeqCst);
+            return;
+        }
+        self.next_watch = None;
+        self.next_measure = None;
+        self.trim(SPARED_EXTENTS);
+    }
+
+    /// Gives the memory of free extents back to the system, but for so many of each zone.
+    fn trim(&self, spared: usize) {
+        let region = &self.shared.region;
+        let layout = region.layout();
+        for (zone, start, extent) in [
+            (region.small(), layout.small, crate::layout::SMALL_EXTENT),
+            (region.large(), layout.large, crate::layout::LARGE_EXTENT),
+        ] {
+            zone.trim(spared, |run| {
+                region.discard(start + run.first as u64 * extent, run.count as u64 * extent);
+            });
+        }
+    }
+
+    // ---- the end ----
+
+    /// In a closed pool, when all is done: a worker that does not leave by itself is out of its mind, and is killed.
+    fn see_off(&mut self) {
+        let stays = |member: &Member| member.kill_at.is_none();
+        let queue = self.shared.region.queue();
+        if self.shared.phase() != Phase::Closed
+            || !queue.is_empty()
+            || !self.members().any(|(_, member)| stays(member))
+        {
+            return;
+        }
+        if self.unfinished() == 0 {
+            let at = Instant::now().checked_add(FAREWELL);
+            self.members_mut().filter(|member| stays(member)).for_each(|member| member.kill_at = at);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let phase = self.shared.phase();
+        let empty = self.crew.iter().all(|berth| matches!(berth, Berth::Empty));
+        empty && (phase == Phase::Stopped || (phase == Phase::Closed && self.unfinished() == 0))
+    }
+
+    fn end(mut self) {
+        self.launcher.shut_down();
+        let broken = lock(&self.shared.life).broken.clone();
+        let failure = broken.map_or(Failure::Terminated, Failure::Broken);
+        self.shared.end_rest(&failure);
+        lock(&self.shared.life).settled = true;
+        self.shared.life_changed.notify_all();
+        self.shared.collector.finish(&self.shared);
+        // What outcomes and their buffers still hold stays until they are dropped.
+        self.trim(0);
+        lock(&self.shared.life).ended = true;
+        self.shared.life_changed.notify_all();
+    }
+
+    // ---- the crew ----
+
+    pub(crate) fn members(&self) -> impl Iterator<Item = (u32, &Member)> {
+        self.crew.iter().zip(0..).filter_map(|(berth, seat)| match berth {
+            Berth::Taken(member) => Some((seat, member)),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn members_mut(&mut self) -> impl Iterator<Item = &mut Member> {
+        self.crew.iter_mut().filter_map(|berth| match berth {
+            Berth::Taken(member) => Some(member),
+            _ => None,
+        })
+    }
+
+    fn finished(&self) -> u64 {
+        self.shared.finished(self.members().map(|(seat, _)| seat))
+    }
+}
+
+/// Whether a process sits in a seat, or may by now: one that was asked for can work before its start is told.
+fn is_taken(crew: &[Berth], seat: u32) -> bool {
+    matches!(crew.get(seat as usize), Some(Berth::Taken(_) | Berth::Awaited))
+}

@@ -1,0 +1,98 @@
+//! The atomics that the protocol is written with: the real ones, or loom's under `--cfg loom`.
+//!
+//! The modules that are modelled (`slot`, `queue`, `wake`, `arena`) take their primitives from here and from
+//! nowhere else, so that the code which runs is the code which is checked.
+
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{Ordering, fence};
+#[cfg(not(loom))]
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+#[cfg(not(loom))]
+pub(crate) use crate::os::futex;
+
+/// Loom's atomics, with a remedy. To save time loom tries only orders that can matter; but of the looks at a word it
+/// remembers the last alone, and so would not try a change before another thread's look once the changing thread has
+/// looked itself, which is what every compare-and-swap does here. So each look also writes a word that nobody reads:
+/// then the order of looks matters.
+#[cfg(loom)]
+macro_rules! atomic {
+    ($name:ident, $number:ty) => {
+        #[derive(Debug)]
+        pub(crate) struct $name {
+            value: loom::sync::atomic::$name,
+            looks: loom::sync::atomic::AtomicBool,
+        }
+
+        impl $name {
+            pub(crate) fn new(value: $number) -> Self {
+                let looks = loom::sync::atomic::AtomicBool::new(false);
+                Self { value: loom::sync::atomic::$name::new(value), looks }
+            }
+
+            pub(crate) fn load(&self, order: Ordering) -> $number {
+                self.looks.store(true, Ordering::Relaxed);
+                self.value.load(order)
+            }
+        }
+
+        impl std::ops::Deref for $name {
+            type Target = loom::sync::atomic::$name;
+
+            fn deref(&self) -> &Self::Target {
+                &self.value
+            }
+        }
+    };
+}
+
+#[cfg(loom)]
+atomic!(AtomicU32, u32);
+#[cfg(loom)]
+atomic!(AtomicU64, u64);
+
+/// The kernel's futex as the models have it: it compares and falls asleep in one step, it wakes only who sleeps on
+/// that very word, and no time-out ever comes. So a wake-up that is lost is a deadlock, which loom reports.
+#[cfg(loom)]
+pub(crate) mod futex {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use loom::sync::{Condvar, Mutex};
+
+    use super::{AtomicU32, Ordering};
+
+    loom::lazy_static! {
+        /// How often each word was woken, by its address.
+        static ref WAKES: Mutex<BTreeMap<usize, u32>> = Mutex::new(BTreeMap::new());
+        static ref CHANGED: Condvar = Condvar::new();
+    }
+
+    pub(crate) fn wait(word: &AtomicU32, expected: u32, _timeout: Option<Duration>) {
+        let mut wakes = WAKES.lock().expect("nobody panics here");
+        let count = |wakes: &BTreeMap<usize, u32>| wakes.get(&address(word)).copied();
+        let before = count(&wakes);
+        if word.load(Ordering::Relaxed) == expected {
+            while count(&wakes) == before {
+                wakes = CHANGED.wait(wakes).expect("nobody panics here");
+            }
+        }
+    }
+
+    pub(crate) fn wake(word: &AtomicU32, _count: u32) {
+        *WAKES.lock().expect("nobody panics here").entry(address(word)).or_default() += 1;
+        CHANGED.notify_all();
+    }
+
+    fn address(word: &AtomicU32) -> usize {
+        std::ptr::from_ref(word).addr()
+    }
+}
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks, also when a thread panicked while it held the lock: what these locks guard is valid between any two
+/// statements, and a pool that refuses to close because of an old panic would break promise 4.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,379 @@
+//! The worker's side: claim, run, finish; sleep when there is nothing; leave when told.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::block::{Allocator, Block, Lease};
+use crate::faults::{self, Point};
+use crate::launch::Attachment;
+use crate::layout::{Seat, Slot};
+use crate::os::poll::{self, PollFd, PollFlags};
+use crate::os::process;
+use crate::payload::{self, NO_ROOM, Parts, Place, RAISED, RETURNED, TIMED};
+use crate::queue::{Cursor, Queue};
+use crate::region::{Phase, Region};
+use crate::seat::Status;
+use crate::slot::Ticket;
+use crate::spin::Spin;
+
+/// How often a worker whose descriptor of the parent was closed asks whether its zygote lives.
+const SECOND_LOOK: Duration = Duration::from_millis(250);
+
+/// A worker process's hold on its pool.
+pub struct Worker {
+    region: Arc<Region>,
+    seat: u32,
+    poke: OwnedFd,
+    cursor: Cursor,
+    allocator: Allocator,
+    rules: Rules,
+    spin: Spin,
+    finished: u64,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("seat", &self.seat).finish_non_exhaustive()
+    }
+}
+
+/// What a worker keeps to, read once.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    tasks: u64,
+    memory: u64,
+}
+
+/// A task that this worker has claimed. It is finished by [`Call::reply`]; a worker that lets go of it otherwise
+/// dies, since nobody else could end the task.
+#[derive(Debug)]
+pub struct Call<'w> {
+    worker: &'w mut Worker,
+    slot: u32,
+    ticket: Ticket,
+    place: Place,
+    lease: Option<Arc<Lease>>,
+}
+
+/// What the host's function came back with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// A value.
+    Returned,
+    /// The host's account of an error.
+    Raised,
+}
+
+impl Worker {
+    /// Maps the region, and from now on ends this process when the parent dies.
+    ///
+    /// # Errors
+    /// Where the memory cannot be mapped or is not a region of this version; where no thread can be had.
+    pub fn attach(attachment: Attachment) -> io::Result<Self> {
+        let Attachment { seat, region, parent, poke } = attachment;
+        let region = Arc::new(Region::attach(region.as_fd())?);
+        #[cfg(feature = "faults")]
+        faults::watch(&region);
+        if region.seat(seat).is_none() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("there is no seat {seat}")));
+        }
+        watch_parent(parent)?;
+        let words = &region.header().rules;
+        let rules = Rules {
+            tasks: words.tasks.load(Ordering::Relaxed),
+            memory: words.memory.load(Ordering::Relaxed),
+        };
+        let spin = Duration::from_nanos(words.spin.load(Ordering::Relaxed));
+        let allocator = Allocator::worker(&region, seat);
+        let worker = Self {
+            region,
+            seat,
+            poke,
+            cursor: Cursor::default(),
+            allocator,
+            rules,
+            spin: Spin::new(spin),
+            finished: 0,
+        };
+        worker.words().set_status(Status::Starting);
+        faults::point(Point::Attached);
+        Ok(worker)
+    }
+
+    /// The host's set-up data, to be kept for as long as its buffers are used.
+    pub fn setup(&self) -> Arc<Lease> {
+        let rules = &self.region.header().rules;
+        let length = rules.setup_length.load(Ordering::Relaxed);
+        let block = Block { offset: rules.setup.load(Ordering::Relaxed), length };
+        let head = rules.setup_head.load(Ordering::Relaxed);
+        // The parent wrote the block before there were workers, and keeps it as it is.
+        Arc::new(Lease::borrowed(self.region.clone(), block, self.allocator.owner(), head))
+    }
+
+    /// Says that the host's set-up is done.
+    pub fn ready(&self) {
+        self.words().set_status(Status::Ready);
+        faults::point(Point::Ready);
+    }
+
+    /// Says that the host's set-up failed, and why; the pool gives up. The worker is to leave.
+    pub fn setup_failed(&self, message: &str) {
+        self.last_words(message);
+        self.words().set_status(Status::SetupFailed);
+    }
+
+    /// Leaves behind what is told with this worker's death, should it die now.
+    pub fn last_words(&self, text: &str) {
+        self.words().write_note(text);
+    }
+
+    /// A handle for [`Worker::last_words`] that may be used from anywhere in the process, as from a panic's hook.
+    pub fn notebook(&self) -> Notebook {
+        Notebook { region: self.region.clone(), seat: self.seat }
+    }
+
+    /// The next task; waits for one. `None` when the worker is to leave.
+    #[allow(clippy::should_implement_trait, reason = "the call borrows the worker: an iterator cannot lend")]
+    pub fn next(&mut self) -> Option<Call<'_>> {
+        self.next_unless(|| false)
+    }
+
+    /// As [`Worker::next`], for hosts that must look after signals: `leave` is asked after each sleep that brought no
+    /// task, and where it says yes there is none.
+    pub fn next_unless(&mut self, leave: impl FnMut() -> bool) -> Option<Call<'_>> {
+        let (slot, ticket) = self.claim_or_sleep(leave)?;
+        faults::point(Point::Helped);
+        let words = self.region.slot(slot)?;
+        let timed = words.kind.load(Ordering::Relaxed) & TIMED != 0;
+        self.words().start_clock(timed);
+        if timed {
+            poll::signal(self.poke.as_fd());
+        }
+        // A payload that cannot be is another worker's scribble; as an empty one the host will report it.
+        let place = payload::read(&self.region, words).unwrap_or(Place::Inline { head: 0 });
+        let lease = match place {
+            Place::Inline { .. } => None,
+            Place::Block { block, head, .. } => {
+                Some(Arc::new(Lease::borrowed(self.region.clone(), block, self.allocator.owner(), head)))
+            }
+        };
+        Some(Call { slot, ticket, place, lease, worker: self })
+    }
+
+    fn claim_or_sleep(&mut self, mut leave: impl FnMut() -> bool) -> Option<(u32, Ticket)> {
+        if self.is_dismissed() || self.is_exhausted() {
+            return None;
+        }
+        if let Some(claimed) = self.claim() {
+            return Some(claimed);
+        }
+        loop {
+            self.idle();
+            if self.is_dismissed() {
+                return None;
+            }
+            if let Some(claimed) = self.claim() {
+                self.pass_on();
+                return Some(claimed);
+            }
+            if self.region.phase() == Phase::Closed && self.queue().is_empty() || leave() {
+                return None;
+            }
+        }
+    }
+
+    fn claim(&mut self) -> Option<(u32, Ticket)> {
+        let Self { region, seat, cursor, .. } = self;
+        let words = region.seat(*seat)?;
+        let word = |slot| region.slot(slot).map(|slot: &Slot| &slot.word);
+        let intend = |entry| {
+            words.intend(entry);
+            faults::point(Point::Intends);
+        };
+        let (slot, seen) = region.queue().claim(cursor, *seat, word, intend)?;
+        Some((slot, seen.ticket()))
+    }
+
+    /// Returns when there may be work, or reason to leave.
+    fn idle(&self) {
+        let queue = self.queue();
+        let idlers = self.region.idlers();
+        let look = || self.spin.look(|| !queue.is_empty());
+        if self.spin.is_off() || !idlers.spin(self.seat, look) {
+            let must_look =
+                || !queue.is_empty() || self.is_dismissed() || self.region.phase() != Phase::Running;
+            idlers.sleep(self.seat, &self.words().bed, must_look);
+        }
+        faults::point(Point::Woken);
+    }
+
+    /// A worker that takes up work lets another look too, if there is more.
+    fn pass_on(&self) {
+        if let Some(seat) = self.region.idlers().pass_on(&self.queue())
+            && let Some(words) = self.region.seat(seat)
+        {
+            words.bed.ring();
+        }
+    }
+
+    fn is_dismissed(&self) -> bool {
+        self.words().dismissed.load(Ordering::Acquire) != 0 || self.region.phase() == Phase::Stopped
+    }
+
+    fn is_exhausted(&self) -> bool {
+        let tasks = self.rules.tasks != 0 && self.finished >= self.rules.tasks;
+        let memory = self.rules.memory != 0
+            && self.finished > 0
+            && process::own_resident_bytes().is_some_and(|bytes| bytes > self.rules.memory);
+        if tasks || memory {
+            faults::point(Point::Retires);
+        }
+        tasks || memory
+    }
+
+    /// Leaves in good order. The host ends the process after that, with status 0.
+    pub fn leave(self) {
+        if self.words().status() != Status::SetupFailed {
+            self.words().set_status(Status::Leaving);
+        }
+    }
+
+    fn queue(&self) -> Queue<'_> {
+        self.region.queue()
+    }
+
+    fn words(&self) -> &Seat {
+        self.region.seat(self.seat).expect("attach checked the seat")
+    }
+}
+
+impl Call<'_> {
+    /// The task's number.
+    pub fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
+    /// The head of what the caller sent.
+    pub fn head(&self) -> &[u8] {
+        match (&self.lease, self.place, self.worker.region.slot(self.slot)) {
+            (Some(lease), ..) => lease.head(),
+            // SAFETY: this worker has claimed the slot and writes there only in `reply`, which consumes the call.
+            (None, Place::Inline { head }, Some(slot)) => unsafe { slot.inline_bytes(head) },
+            _ => &[],
+        }
+    }
+
+    /// The memory of the caller's buffers, to be held for as long as they are used; `None` where there are none.
+    pub fn lease(&self) -> Option<&Arc<Lease>> {
+        self.lease.as_ref()
+    }
+
+    /// Ends the task. Does not return if the task was doomed meanwhile: then this process is about to be killed.
+    pub fn reply(self, reply: Reply, parts: &Parts<'_>) {
+        let Self { worker, slot, ticket, lease, .. } = self;
+        if worker.region.is_inherited() {
+            // The task forked, and this is its child, which came back like its parent: the reply is the parent's.
+            process::exit_now(0);
+        }
+        faults::point(Point::Replies);
+        // Somebody may still hold the argument's buffers, a static for instance. The parent frees what is its own.
+        if let Some(lease) = lease.filter(|lease| Arc::strong_count(lease) > 1) {
+            lease.keep();
+        }
+        let fits = worker.write_reply(slot, reply, parts);
+        faults::point(Point::Written);
+        worker.finish(slot, ticket, reply == Reply::Raised || !fits);
+    }
+}
+
+impl Worker {
+    /// False where there is no room for the reply; then the slot says so.
+    fn write_reply(&mut self, slot: u32, reply: Reply, parts: &Parts<'_>) -> bool {
+        let Some(words) = self.region.slot(slot) else { return false };
+        let kind = match reply {
+            Reply::Returned => RETURNED,
+            Reply::Raised => RAISED,
+        };
+        match payload::prepare(&self.region, &mut self.allocator, parts) {
+            Ok(place) => {
+                faults::point(Point::Allocated);
+                payload::fill(&self.region, &place, parts);
+                payload::write(words, kind, &place, parts.head);
+                true
+            }
+            Err(payload::NoRoom(bytes)) => {
+                payload::write(words, NO_ROOM, &Place::Inline { head: 0 }, &[]);
+                words.buffers.store(bytes, Ordering::Relaxed);
+                false
+            }
+        }
+    }
+
+    fn finish(&mut self, slot: u32, ticket: Ticket, failed: bool) {
+        let Some(words) = self.region.slot(slot) else { return };
+        if !words.word.finish(ticket, self.seat) {
+            self.wait_for_death();
+        }
+        faults::point(Point::Done);
+        if words.event.end() {
+            self.region.ended().tell(slot);
+        }
+        faults::point(Point::Told);
+        self.words().finish(failed);
+        faults::point(Point::Counted);
+        self.finished += 1;
+    }
+
+    /// The task was doomed: the supervisor kills this process, and until then it touches nothing (*I3*). Where the
+    /// slot merely says so, since somebody wrote over it, nobody comes: then this process ends itself.
+    fn wait_for_death(&self) -> ! {
+        std::thread::sleep(Duration::from_secs(1));
+        process::exit_now(1);
+    }
+}
+
+/// The right to write a worker's last words.
+#[derive(Clone)]
+pub struct Notebook {
+    region: Arc<Region>,
+    seat: u32,
+}
+
+impl std::fmt::Debug for Notebook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Notebook").field("seat", &self.seat).finish_non_exhaustive()
+    }
+}
+
+impl Notebook {
+    /// Leaves behind what is told with the worker's death, should it die now; replaces what was written before.
+    pub fn write(&self, text: &str) {
+        if let Some(seat) = self.region.seat(self.seat) {
+            seat.write_note(text);
+        }
+    }
+}
+
+/// Ends this process as soon as the parent is dead, whatever else it does then.
+///
+/// A thread, since only that notices while a task runs; not `PR_SET_PDEATHSIG`, which would follow the thread of the
+/// parent that happened to start the zygote.
+fn watch_parent(parent: OwnedFd) -> io::Result<()> {
+    let identity = process::descriptor_identity(parent.as_fd());
+    let starter = process::parent_pid();
+    let watch = move || {
+        let mut descriptors = [PollFd::new(&parent, PollFlags::IN)];
+        while !poll::poll(&mut descriptors, None).is_ok_and(|ready| ready > 0) {}
+        // A task may have closed descriptors that are not its own, and a signal made this look again at what is none
+        // or another file now. Then the end of the zygote, which ends with the parent, has to do.
+        while process::descriptor_identity(parent.as_fd()) != identity && process::parent_pid() == starter {
+            std::thread::sleep(SECOND_LOOK);
+        }
+        process::exit_now(1);
+    };
+    let thread = std::thread::Builder::new().name("procpool-parent".to_owned()).stack_size(64 << 10);
+    process::without_signals(|| thread.spawn(watch)).map(drop)
+}

@@ -1,0 +1,264 @@
+//! A pool of the engine, as the package drives it.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use procpool_engine::launch::{ExitStatus, LaunchEvent};
+use procpool_engine::{Config, Limits, Parts, Pool, PoolError, Refusal};
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::encode::Encoder;
+use crate::function::{Call, Function};
+use crate::launcher::{self, Exchange, First, PythonLauncher};
+use crate::notices::Notices;
+use crate::task::{Host, Task, broken, span};
+
+/// How long a wait for workers lasts at most before it looks after signals.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A pool of the engine: tasks in, processes wanted, notices out.
+#[pyclass(frozen, module = "procpool._procpool")]
+pub(crate) struct Engine {
+    pool: Pool,
+    exchange: Arc<Exchange>,
+    /// For workers: the shared memory, the parent, the supervisor's eventfd.
+    descriptors: Option<[OwnedFd; 3]>,
+    encoder: Encoder,
+    host: Arc<Host>,
+    notices: Arc<Notices>,
+}
+
+/// Says to the reader of notices that there will be no more, when the pool and all handles are gone.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.notices.end();
+    }
+}
+
+fn refused(py: Python<'_>, host: &Host, refusal: &Refusal) -> PyErr {
+    match refusal {
+        Refusal::Closed | Refusal::Terminated => PyValueError::new_err("Pool not running"),
+        Refusal::Forked => PyRuntimeError::new_err(
+            "this pool belongs to the parent process: a forked child cannot use it, and needs a pool of its own",
+        ),
+        Refusal::Broken(why) => {
+            let details = broken(py, why).and_then(|details| details.bind(py).extract::<(bool, String)>());
+            let error =
+                details.and_then(|(setup, text)| host.failed.call1(py, ("broken", py.None(), setup, text)));
+            error.map_or_else(|error| error, |error| PyErr::from_value(error.into_bound(py)))
+        }
+        Refusal::TooLarge { bytes, arena } => PyMemoryError::new_err(format!(
+            "an argument of {bytes} bytes is larger than all of the pool's shared memory, which has {arena} bytes"
+        )),
+        other => PyRuntimeError::new_err(format!("the pool took no task: {other:?}")),
+    }
+}
+
+fn failed(error: PoolError) -> PyErr {
+    match error {
+        PoolError::System { what, error } => {
+            let text = format!("could not {what}: {error}");
+            error.raw_os_error().map_or_else(
+                || PyOSError::new_err(text.clone()),
+                |code| PyOSError::new_err((code, text.clone())),
+            )
+        }
+        PoolError::Workers(count) => PyValueError::new_err(format!(
+            "a pool has from 1 to {} workers, not {count}",
+            procpool_engine::MAX_WORKERS
+        )),
+        PoolError::Forked => PyRuntimeError::new_err("this pool belongs to the parent process"),
+        other => PyRuntimeError::new_err(format!("{other:?}")),
+    }
+}
+
+#[pymethods]
+impl Engine {
+    /// Starts a pool. `start(seat, descriptors)` is called for the first workers, here and now, and gives their pids.
+    #[new]
+    #[pyo3(signature = (*, name, workers, tasks_per_worker, memory_soft, memory_hard, grace, spin, start,
+                        make_pickler, reducers, loads, raised, failed))]
+    #[allow(clippy::too_many_arguments, reason = "all by name, and given once, by the package")]
+    fn new(
+        py: Python<'_>,
+        name: String,
+        workers: usize,
+        tasks_per_worker: Option<u64>,
+        memory_soft: Option<u64>,
+        memory_hard: Option<u64>,
+        grace: f64,
+        spin: Option<f64>,
+        start: Py<PyAny>,
+        make_pickler: Py<PyAny>,
+        reducers: Vec<Py<PyDict>>,
+        loads: Py<PyAny>,
+        raised: Py<PyAny>,
+        failed: Py<PyAny>,
+    ) -> PyResult<Self> {
+        let mut config = Config { name, tasks_per_worker, memory_soft, memory_hard, ..Config::new(workers) };
+        config.grace = span(Some(grace)).unwrap_or(config.grace);
+        config.spin = span(spin).unwrap_or(config.spin);
+        let exchange = Exchange::new()?;
+        let error = Arc::new(Mutex::new(None));
+        let mut kept = None;
+        let pool = Pool::start(config, &Parts::default(), |descriptors| {
+            let descriptors = kept.insert(launcher::duplicates(descriptors)?);
+            let first = First::new(start, descriptors, error.clone());
+            Ok(Box::new(PythonLauncher::new(exchange.clone(), first)))
+        });
+        let pool = pool.map_err(self::failed)?;
+        if let Some(error) = error.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let never = |seat| LaunchEvent::Failed { seat, error: std::io::Error::other(error.to_string()) };
+            (0..workers as u32).map(never).for_each(|event| exchange.tell(event));
+            py.detach(|| drop(pool));
+            return Err(error);
+        }
+        let encoder = Encoder::new(py, make_pickler, reducers);
+        let host = Arc::new(Host { loads, raised, failed });
+        Ok(Self { pool, exchange, descriptors: kept, encoder, host, notices: Arc::default() })
+    }
+
+    /// Accepts a task: `function` called as `call` says with `argument`. `None` when there is no room for it now.
+    #[pyo3(signature = (call, function, argument, timeout=None, retries=0))]
+    fn submit(
+        &self,
+        py: Python<'_>,
+        call: u8,
+        function: Py<Function>,
+        argument: &Bound<'_, PyAny>,
+        timeout: Option<f64>,
+        retries: u32,
+    ) -> PyResult<Option<Task>> {
+        let limits = Limits { timeout: span(timeout), retries };
+        debug_assert!(Call::from_number(call).is_some());
+        let encoded = self.encoder.encode(call, Some(function.get()), argument)?;
+        match encoded.send(py, |parts| self.pool.try_submit(parts, limits)) {
+            Ok(task) => Ok(Some(Task::new(task, function, self.host.clone(), self.notices.clone()))),
+            Err(Refusal::Full { .. }) => Ok(None),
+            Err(refusal) => Err(refused(py, &self.host, &refusal)),
+        }
+    }
+
+    // ---- processes ----
+
+    /// Becomes readable when processes are wanted, or no more.
+    fn fileno(&self) -> i32 {
+        self.exchange.descriptor()
+    }
+
+    /// The descriptors that a worker needs.
+    #[getter]
+    fn descriptors(&self) -> Option<(i32, i32, i32)> {
+        let [region, parent, poke] = self.descriptors.as_ref()?.each_ref().map(AsRawFd::as_raw_fd);
+        Some((region, parent, poke))
+    }
+
+    /// The seats that processes are wanted for; `None` when the last is gone and none will be wanted.
+    fn wanted(&self) -> Option<Vec<u32>> {
+        self.exchange.wanted()
+    }
+
+    /// A process was started in `seat`.
+    fn started(&self, seat: u32, pid: u32) {
+        self.exchange.tell(launcher::started(seat, pid));
+    }
+
+    /// No process could be started in `seat`.
+    fn not_started(&self, seat: u32, why: String) {
+        self.exchange.tell(LaunchEvent::Failed { seat, error: std::io::Error::other(why) });
+    }
+
+    /// The process in `seat` is dead. `exitcode` is as in `multiprocessing`: negative for a signal.
+    #[pyo3(signature = (seat, pid, exitcode))]
+    fn exited(&self, seat: u32, pid: u32, exitcode: Option<i32>) {
+        let status = match exitcode {
+            Some(code) if code < 0 => ExitStatus::Signaled(-code),
+            Some(code) => ExitStatus::Exited(code),
+            None => ExitStatus::Unknown,
+        };
+        self.exchange.tell(LaunchEvent::Exited { seat, pid, status });
+    }
+
+    // ---- a pool's life ----
+
+    /// Takes no more tasks.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.pool.close());
+    }
+
+    /// Ends all tasks and all workers, those by SIGKILL after `grace` seconds.
+    #[pyo3(signature = (grace=None))]
+    fn terminate(&self, py: Python<'_>, grace: Option<f64>) {
+        py.detach(|| match span(grace) {
+            Some(grace) => self.pool.terminate_within(grace),
+            None => self.pool.terminate(),
+        });
+    }
+
+    /// How many tasks have not ended.
+    fn unfinished(&self, py: Python<'_>) -> usize {
+        py.detach(|| self.pool.unfinished())
+    }
+
+    /// Why the pool gave up, if it has.
+    fn breakdown(&self, py: Python<'_>) -> Option<String> {
+        py.detach(|| self.pool.breakdown()).map(|why| why.to_string())
+    }
+
+    /// Waits until all workers are gone; false when the time was over first.
+    #[pyo3(signature = (timeout=None))]
+    fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        let deadline = span(timeout).and_then(|span| std::time::Instant::now().checked_add(span));
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(std::time::Instant::now()));
+            let joined = py.detach(|| self.pool.join(Some(left.unwrap_or(LOOK).min(LOOK))));
+            match joined {
+                Ok(true) | Err(PoolError::Broken(_)) => return Ok(true),
+                Ok(false) if left == Some(Duration::ZERO) => return Ok(false),
+                Ok(false) => py.check_signals()?,
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+
+    /// Changes the number of workers.
+    fn resize(&self, workers: usize) -> PyResult<()> {
+        self.pool.resize(workers).map_err(failed)
+    }
+
+    /// All notices, as soon as there is one; `None` when there will be no more.
+    fn notices(&self, py: Python<'_>) -> Option<Vec<Py<PyAny>>> {
+        py.detach(|| self.notices.take())
+    }
+
+    /// Leaves `notice` for the thread that reads the pool's notices.
+    fn notify(&self, notice: Py<PyAny>) {
+        self.notices.leave(notice);
+    }
+
+    /// There will be no more notices than there are.
+    fn end_notices(&self) {
+        self.notices.end();
+    }
+
+    /// What the pool does now.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = py.detach(|| self.pool.stats());
+        let numbers = PyDict::new(py);
+        numbers.set_item("accepted", stats.accepted)?;
+        numbers.set_item("queued", stats.queued)?;
+        numbers.set_item("running", stats.running)?;
+        numbers.set_item("done", stats.done)?;
+        numbers.set_item("failed", stats.failed)?;
+        numbers.set_item("restarts", stats.restarts)?;
+        numbers.set_item("retries", stats.retries)?;
+        let worker = |worker: &procpool_engine::WorkerStats| {
+            (worker.pid, worker.tasks, worker.age.map(|age| age.as_secs_f64()), worker.memory)
+        };
+        numbers.set_item("workers", stats.workers.iter().map(worker).collect::<Vec<_>>())?;
+        Ok(numbers)
+    }
+}

@@ -1,0 +1,206 @@
+//! The caller's end of one task in Python.
+
+use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use procpool_engine::os::process::ExitStatus;
+use procpool_engine::{self as engine, Breakdown, Death, Failure, Outcome, Payload};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use crate::decode::Message;
+use crate::function::Function;
+use crate::notices::Notices;
+
+/// What the package does where an outcome is no plain value, and pickle's `loads`.
+pub(crate) struct Host {
+    pub(crate) loads: Py<PyAny>,
+    /// What a worker said of an exception becomes that exception: `raised(account)`.
+    pub(crate) raised: Py<PyAny>,
+    /// Why there is no reply becomes an exception: `failed(kind, function, *details)`.
+    pub(crate) failed: Py<PyAny>,
+}
+
+/// An outcome as Python sees it: whether it is a value, and the value or the exception.
+type Ended = (bool, Py<PyAny>);
+
+/// One accepted task. Dropping it does not cancel the task.
+#[pyclass(frozen, module = "procpool._procpool")]
+pub(crate) struct Task {
+    /// `None` once somebody has taken it, who then fills `ended`.
+    task: RwLock<Option<engine::Task>>,
+    ended: OnceLock<Ended>,
+    function: Py<Function>,
+    host: Arc<Host>,
+    notices: Arc<Notices>,
+}
+
+impl Task {
+    pub(crate) fn new(
+        task: engine::Task,
+        function: Py<Function>,
+        host: Arc<Host>,
+        notices: Arc<Notices>,
+    ) -> Self {
+        Self { task: RwLock::new(Some(task)), ended: OnceLock::new(), function, host, notices }
+    }
+
+    fn task(&self) -> RwLockReadGuard<'_, Option<engine::Task>> {
+        self.task.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Takes the outcome, which is there, and makes it Python's; only the first caller does, the others wait for that.
+    fn settle(&self, py: Python<'_>) -> &Ended {
+        let taken = py.detach(|| {
+            let mut task = self.task.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            task.take().map(engine::Task::take)
+        });
+        if let Some(outcome) = taken {
+            let ended = self.read(py, outcome);
+            return self.ended.get_or_init(|| ended);
+        }
+        loop {
+            if let Some(ended) = self.ended.get() {
+                return ended;
+            }
+            // Another thread decodes it at this moment.
+            py.detach(|| std::thread::sleep(Duration::from_micros(50)));
+        }
+    }
+
+    fn read(&self, py: Python<'_>, outcome: Outcome) -> Ended {
+        let read = match outcome {
+            Outcome::Returned(payload) => self.decode(py, &payload).map(|value| (true, value)),
+            Outcome::Raised(payload) => self
+                .decode(py, &payload)
+                .and_then(|account| self.host.raised.call1(py, (account,)))
+                .map(|error| (false, error)),
+            Outcome::Failed(failure) => self.explain(py, &failure).map(|error| (false, error)),
+        };
+        read.unwrap_or_else(|error| (false, error.into_value(py).into_any()))
+    }
+
+    fn decode(&self, py: Python<'_>, payload: &Payload) -> PyResult<Py<PyAny>> {
+        let message = Message::new(payload.head(), payload.lease())?;
+        message.object(self.host.loads.bind(py)).map(Bound::unbind)
+    }
+
+    fn explain(&self, py: Python<'_>, failure: &Failure) -> PyResult<Py<PyAny>> {
+        let (kind, details) = describe(py, failure)?;
+        let name = &self.function;
+        let mut arguments = vec![kind.into_pyobject(py)?.into_any(), name.bind(py).clone().into_any()];
+        arguments.extend(details.bind(py).iter());
+        self.host.failed.call1(py, PyTuple::new(py, arguments)?)
+    }
+}
+
+/// A failure as its kind and what is known of it.
+fn describe(py: Python<'_>, failure: &Failure) -> PyResult<(&'static str, Py<PyTuple>)> {
+    let described = match failure {
+        Failure::Died(death) => ("died", died(py, death)?),
+        Failure::TimedOut { ran } => ("timed out", (ran.as_secs_f64(),).into_pyobject(py)?.unbind()),
+        Failure::Cancelled => ("cancelled", PyTuple::empty(py).unbind()),
+        Failure::Terminated => ("terminated", PyTuple::empty(py).unbind()),
+        Failure::MemoryLimit { seen, limit } => ("memory", (*seen, *limit).into_pyobject(py)?.unbind()),
+        Failure::NoRoom { bytes } => ("no room", (*bytes,).into_pyobject(py)?.unbind()),
+        Failure::Broken(why) => ("broken", broken(py, why)?),
+        _ => ("corrupt", PyTuple::empty(py).unbind()),
+    };
+    Ok(described)
+}
+
+fn died(py: Python<'_>, death: &Death) -> PyResult<Py<PyTuple>> {
+    let (exit, signal) = match death.status {
+        ExitStatus::Exited(code) => (Some(code), None),
+        ExitStatus::Signaled(signal) => (None, Some(signal)),
+        _ => (None, None),
+    };
+    Ok((death.pid, exit, signal).into_pyobject(py)?.unbind())
+}
+
+pub(crate) fn broken(py: Python<'_>, why: &Breakdown) -> PyResult<Py<PyTuple>> {
+    let is_setup = matches!(why, Breakdown::Setup { .. });
+    Ok((is_setup, why.to_string()).into_pyobject(py)?.unbind())
+}
+
+/// Seconds as people give them: none are for ever, and less than none are none.
+pub(crate) fn span(seconds: Option<f64>) -> Option<Duration> {
+    seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
+}
+
+#[pymethods]
+impl Task {
+    /// For the garbage collector: an exception's traceback may well lead back here. The host is not this task's alone.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.ended.get().map_or(Ok(()), |(_, object)| visit.call(object))
+    }
+
+    /// Waits for the end; false when the time was over first. Signals are handled meanwhile, as in every wait of
+    /// Python.
+    #[pyo3(signature = (timeout=None))]
+    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        let mut interrupted = Ok(());
+        let ended = py.detach(|| {
+            let task = self.task();
+            let Some(task) = task.as_ref() else { return true };
+            task.wait_while(span(timeout), || {
+                interrupted = crate::handle_signals();
+                interrupted.is_ok()
+            })
+        });
+        interrupted.map(|()| ended)
+    }
+
+    /// Waits, and gives whether it ended with a value, and the value or the exception; `None` when the time was over
+    /// first. Always the same objects.
+    #[pyo3(signature = (timeout=None))]
+    fn outcome(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Ended>> {
+        if self.ended.get().is_none() && !self.is_ended() && !self.wait(py, timeout)? {
+            return Ok(None);
+        }
+        let (is_value, object) = self.ended.get().unwrap_or_else(|| self.settle(py));
+        Ok(Some((*is_value, object.clone_ref(py))))
+    }
+
+    /// Whether it has ended.
+    fn is_ended(&self) -> bool {
+        self.task().as_ref().is_none_or(engine::Task::is_ended)
+    }
+
+    /// Whether a worker runs it now.
+    fn is_running(&self) -> bool {
+        self.task().as_ref().is_some_and(engine::Task::is_running)
+    }
+
+    /// Takes the task off the queue, or with `running` ends the worker that runs it; false when it is too late.
+    #[pyo3(signature = (running=false))]
+    fn cancel(&self, py: Python<'_>, running: bool) -> bool {
+        py.detach(|| {
+            self.task()
+                .as_ref()
+                .is_some_and(|task| if running { task.cancel_running() } else { task.cancel() })
+        })
+    }
+
+    /// Leaves `notice` for the thread that reads the pool's notices, once the task has ended.
+    fn notify(&self, notice: Py<PyAny>) {
+        let notices = self.notices.clone();
+        match self.task().as_ref() {
+            Some(task) => task.listen(move || notices.leave(notice)),
+            None => notices.leave(notice),
+        }
+    }
+
+    /// The task's number in its pool; `None` once its outcome was taken.
+    #[getter]
+    fn ticket(&self) -> Option<u64> {
+        self.task().as_ref().map(engine::Task::ticket)
+    }
+
+    /// What it calls.
+    #[getter]
+    fn function(&self, py: Python<'_>) -> Py<Function> {
+        self.function.clone_ref(py)
+    }
+}

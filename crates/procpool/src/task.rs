@@ -1,0 +1,59 @@
+//! What travels in a request and in a reply, beside the function's name.
+//!
+//! * A request for one call: the function, the argument. Its reply, returned: the result; raised: a [`Raised`].
+//! * A request for a chunk: the function, a count of four bytes, so many arguments. Its reply: for each argument a
+//!   byte that says whether a result or a [`Raised`] follows. So one item's panic does not cost the others. A reply
+//!   that ends early ends with an error that holds for the rest as well.
+
+use std::sync::Arc;
+
+use procpool_engine::{Lease, Payload};
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, Buffers};
+
+/// A worker's account of what went wrong with a call.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Raised {
+    Panicked(Panic),
+    /// The argument could not be decoded, or the function not found.
+    Argument(String),
+    /// The result could not be encoded.
+    Result(String),
+}
+
+/// A panic, as its hook saw it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Panic {
+    pub(crate) message: String,
+    /// File, line and column.
+    pub(crate) location: Option<String>,
+    pub(crate) backtrace: Option<String>,
+}
+
+/// In a chunk's reply: a result follows.
+pub(crate) const ITEM_RETURNED: u8 = 0;
+/// In a chunk's reply: a [`Raised`] follows.
+pub(crate) const ITEM_RAISED: u8 = 1;
+
+/// The engine's memory, as the codec borrows it.
+struct Area(Arc<Lease>);
+
+impl codec::Lease for Area {
+    fn bytes(&self) -> &[u8] {
+        self.0.buffers()
+    }
+}
+
+/// The buffers that came with a payload.
+pub(crate) fn buffers(lease: Option<&Arc<Lease>>) -> Buffers {
+    match lease {
+        Some(lease) if !lease.buffers().is_empty() => Buffers::new(Arc::new(Area(lease.clone()))),
+        _ => Buffers::NONE,
+    }
+}
+
+/// The buffers of a payload that arrived.
+pub(crate) fn buffers_of(payload: &Payload) -> Buffers {
+    buffers(payload.lease())
+}
