@@ -1,0 +1,75 @@
+"""A process pool that loses no task: one crash costs one task, and nothing is left behind.
+
+`Pool` is `multiprocessing.Pool`, and `ProcessPoolExecutor` is that of `concurrent.futures`, with the same calls:
+
+    from procpool import Pool
+
+`python -m procpool SCRIPT.py` runs a program that says `from multiprocessing import Pool` with procpool's, unchanged.
+"""
+
+from __future__ import annotations
+
+from multiprocessing import TimeoutError, cpu_count
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import errors as errors, futures as futures, pool as pool
+    from .errors import (
+        CancelledError,
+        MemoryLimitExceeded,
+        PoolBroken,
+        TaskTimeout,
+        Terminated,
+        UnpicklableError,
+        WorkerDied,
+    )
+    from .futures import ProcessPoolExecutor
+    from .installation import install, uninstall
+    from .pool import AsyncResult, MaybeEncodingError, Pool
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AsyncResult",
+    "CancelledError",
+    "MaybeEncodingError",
+    "MemoryLimitExceeded",
+    "Pool",
+    "PoolBroken",
+    "ProcessPoolExecutor",
+    "TaskTimeout",
+    "Terminated",
+    "TimeoutError",
+    "UnpicklableError",
+    "WorkerDied",
+    "cpu_count",
+    "install",
+    "uninstall",
+]
+
+#: Where the names are. They are imported when they are used: a worker needs none of them.
+_LATER = {
+    "AsyncResult": "pool",
+    "MaybeEncodingError": "pool",
+    "Pool": "pool",
+    "ProcessPoolExecutor": "futures",
+    "install": "installation",
+    "uninstall": "installation",
+}
+_MODULES = ("errors", "futures", "pool")
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_LATER.get(name, 'errors')}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

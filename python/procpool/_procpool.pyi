@@ -1,0 +1,150 @@
+"""The compiled part: the engine's handles, buffers and waits."""
+
+import pickle
+from typing import Any, Callable, Optional, TypedDict, final
+
+class _Numbers(TypedDict):
+    accepted: int
+    queued: int
+    running: int
+    done: int
+    failed: int
+    restarts: int
+    retries: int
+    #: pid, tasks, seconds of the present task, bytes of memory
+    workers: list[tuple[int, int, Optional[float], Optional[int]]]
+
+_Reducers = list[dict[Any, Any]]
+
+@final
+class Function:
+    """A function that was encoded once, for any number of tasks."""
+
+    def __new__(cls, data: bytes, name: str, cacheable: bool) -> Function: ...
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+@final
+class Task:
+    """One accepted task. Dropping it does not cancel the task."""
+
+    def wait(self, timeout: Optional[float] = None) -> bool:
+        """Waits for the end; false when the time was over first."""
+
+    def outcome(self, timeout: Optional[float] = None) -> Optional[tuple[bool, Any]]:
+        """Waits, and gives whether it ended with a value, and the value or the exception."""
+
+    def is_ended(self) -> bool:
+        """Whether it has ended."""
+
+    def is_running(self) -> bool:
+        """Whether a worker runs it now."""
+
+    def cancel(self, running: bool = False) -> bool:
+        """Takes the task off the queue, or with `running` ends the worker that runs it."""
+
+    def notify(self, notice: Callable[[], object]) -> None:
+        """Leaves `notice` for the thread that reads the pool's notices, once the task has ended."""
+
+    @property
+    def ticket(self) -> Optional[int]:
+        """The task's number in its pool; `None` once its outcome was taken."""
+
+    @property
+    def function(self) -> Function:
+        """What it calls."""
+
+@final
+class Engine:
+    """A pool of the engine: tasks in, processes wanted, notices out."""
+
+    def __new__(
+        cls,
+        *,
+        name: str,
+        workers: int,
+        tasks_per_worker: Optional[int],
+        memory_soft: Optional[int],
+        memory_hard: Optional[int],
+        grace: float,
+        spin: Optional[float],
+        start: Callable[[int, tuple[int, int, int]], Optional[int]],
+        make_pickler: Callable[[Any, dict[Any, Any]], pickle.Pickler],
+        reducers: _Reducers,
+        loads: Callable[..., Any],
+        raised: Callable[[Any], BaseException],
+        failed: Callable[..., BaseException],
+    ) -> Engine: ...
+    def submit(
+        self,
+        call: int,
+        function: Function,
+        argument: Any,
+        timeout: Optional[float] = None,
+        retries: int = 0,
+    ) -> Optional[Task]:
+        """Accepts a task. `None` when there is no room for it now."""
+
+    @property
+    def descriptors(self) -> Optional[tuple[int, int, int]]:
+        """The descriptors that a worker needs."""
+
+    def fileno(self) -> int:
+        """Becomes readable when processes are wanted, or no more."""
+
+    def wanted(self) -> Optional[list[int]]:
+        """The seats that processes are wanted for; `None` when none will be wanted."""
+
+    def started(self, seat: int, pid: int) -> None:
+        """A process was started in `seat`."""
+
+    def not_started(self, seat: int, why: str) -> None:
+        """No process could be started in `seat`."""
+
+    def exited(self, seat: int, pid: int, exitcode: Optional[int]) -> None:
+        """The process in `seat` is dead."""
+
+    def close(self) -> None:
+        """Takes no more tasks."""
+
+    def terminate(self, grace: Optional[float] = None) -> None:
+        """Ends all tasks and all workers, those by SIGKILL after `grace` seconds."""
+
+    def unfinished(self) -> int:
+        """How many tasks have not ended."""
+
+    def breakdown(self) -> Optional[str]:
+        """Why the pool gave up, if it has."""
+
+    def join(self, timeout: Optional[float] = None) -> bool:
+        """Waits until all workers are gone; false when the time was over first."""
+
+    def resize(self, workers: int) -> None:
+        """Changes the number of workers."""
+
+    def notices(self) -> Optional[list[Callable[[], object]]]:
+        """All notices, as soon as there is one; `None` when there will be no more."""
+
+    def notify(self, notice: Callable[[], object]) -> None:
+        """Leaves `notice` for the thread that reads the pool's notices."""
+
+    def end_notices(self) -> None:
+        """There will be no more notices than there are."""
+
+    def stats(self) -> _Numbers:
+        """What the pool does now."""
+
+def work(
+    seat: int,
+    descriptors: tuple[int, ...],
+    *,
+    prepare: Callable[[], object],
+    prepare_failed: Callable[[BaseException], str],
+    report: Callable[[BaseException], bytes],
+    unpicklable: Callable[[BaseException, Any], bytes],
+    make_pickler: Callable[[Any, dict[Any, Any]], pickle.Pickler],
+    reducers: _Reducers,
+    loads: Callable[..., Any],
+) -> None:
+    """Serves a pool until it needs this process no more."""

@@ -1,0 +1,208 @@
+"""The processes of one pool: started, watched, reaped.
+
+The engine says when it wants a process, and in which seat. The first ones are started in the thread that makes the pool, all
+later ones in the crew's own thread, as the standard library does it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import deque
+from multiprocessing import process as mp_process
+from multiprocessing.connection import wait
+from typing import Any, Callable, NamedTuple, Optional
+
+from . import _procpool, installation, worker
+from .deadlines import left
+
+#: Makes the process object for a seat.
+MakeProcess = Callable[[worker.Attachment], Any]
+
+#: How many dead workers' last words are kept for errors that are still to be raised.
+_OBITUARIES = 64
+
+
+class _Seated(NamedTuple):
+    seat: int
+    process: Any
+    pid: int
+    #: What becomes readable when it is dead.
+    watched: Any
+    pidfd: Optional[int]
+
+
+class Crew:
+    """The worker processes of one pool."""
+
+    def __init__(self, make_process: MakeProcess, on_death: Optional[Callable[[Any], None]] = None) -> None:
+        #: The live processes.
+        self.processes: list[Any] = []
+        #: What the initializer of a worker raised: the account that `worker.report` gave.
+        self.initializer_error: Optional[bytes] = None
+        self.thread: Optional[threading.Thread] = None
+        #: Calls callbacks, in pools that have any.
+        self.notices_thread: Optional[threading.Thread] = None
+        self._make_process = make_process
+        self._on_death = on_death
+        self._seated: dict[int, _Seated] = {}
+        self._words = _make_words()
+        self._last_words: deque[tuple[int, str]] = deque(maxlen=_OBITUARIES)
+        self._lock = threading.RLock()
+
+    # ---- births ----
+
+    def start_first(self, seat: int, descriptors: tuple[int, int, int]) -> Optional[int]:
+        """For the engine, while it is being made: the new process's pid."""
+        process = self._start(seat, descriptors)
+        pid: Optional[int] = getattr(process, "pid", None)
+        return pid
+
+    def _start(self, seat: int, descriptors: tuple[int, ...]) -> Any:
+        attachment = worker.Attachment(seat, descriptors, self._words, installation.is_installed())
+        process = self._make_process(attachment)
+        start_process(process)
+        self.processes.append(process)
+        pid = getattr(process, "pid", None)
+        if pid is not None:
+            pidfd = _open_pidfd(pid)
+            watched = process.sentinel if pidfd is None else pidfd
+            self._seated[seat] = _Seated(seat, process, pid, watched, pidfd)
+        return process
+
+    def abandon(self) -> None:
+        """The pool could not be made: ends what was started."""
+        for process in self.processes:
+            if process.exitcode is None:
+                process.terminate()
+        for process in self.processes:
+            process.join()
+        for seated in self._seated.values():
+            if seated.pidfd is not None:
+                os.close(seated.pidfd)
+        self._close()
+
+    # ---- the thread ----
+
+    def serve(self, engine: _procpool.Engine) -> None:
+        """Begins to start and reap processes as the engine wants it."""
+        self.thread = threading.Thread(target=self._serve, args=(engine,), name="procpool-crew", daemon=True)
+        self.thread.start()
+
+    def _serve(self, engine: _procpool.Engine) -> None:
+        while True:
+            with self._lock:
+                watched = [seated.watched for seated in self._seated.values()]
+            wait([engine.fileno(), *watched])
+            if not self.tend(engine):
+                break
+        engine.join()
+        engine.end_notices()
+        self._close()
+
+    def tend(self, engine: _procpool.Engine) -> bool:
+        """Reaps the dead and starts what is wanted; False when there will be no more."""
+        with self._lock:
+            self._reap(engine)
+            wanted = engine.wanted()
+            if wanted is None:
+                return False
+            for seat in wanted:
+                self._replace(engine, seat)
+        return True
+
+    def grow(self, engine: _procpool.Engine, workers: int) -> None:
+        """Makes room for so many, and starts them in this thread."""
+        with self._lock:
+            engine.resize(workers)
+            # The engine's own thread says which seats they get.
+            wait([engine.fileno()], timeout=1.0)
+            self.tend(engine)
+
+    def _replace(self, engine: _procpool.Engine, seat: int) -> None:
+        descriptors = engine.descriptors
+        try:
+            if descriptors is None or sys.is_finalizing():
+                raise RuntimeError("the interpreter is ending")
+            process = self._start(seat, descriptors)
+            engine.started(seat, process.pid)
+        except Exception as error:
+            engine.not_started(seat, f"{type(error).__name__}: {error}")
+
+    # ---- deaths ----
+
+    def _reap(self, engine: _procpool.Engine) -> None:
+        watched = {seated.watched: seated for seated in self._seated.values()}
+        for ready in wait(list(watched), timeout=0):
+            self._bury(engine, watched[ready])
+
+    def _bury(self, engine: _procpool.Engine, seated: _Seated) -> None:
+        process = seated.process
+        # It is dead; whoever is its parent may still have to say so.
+        process.join(timeout=1.0)
+        exitcode = process.exitcode
+        if self._words is not None:
+            text, error = worker.read_words(self._words, seated.seat)
+            self.initializer_error = self.initializer_error or error
+            if text is not None:
+                self._last_words.append((seated.pid, text))
+        del self._seated[seated.seat]
+        if process in self.processes:
+            self.processes.remove(process)
+        if seated.pidfd is not None:
+            os.close(seated.pidfd)
+        if exitcode != 0 and self._on_death is not None:
+            self._on_death(process)
+        engine.exited(seated.seat, seated.pid, exitcode)
+
+    def last_words(self, pid: int) -> Optional[str]:
+        """What the worker wrote about its end."""
+        return next((text for known, text in list(self._last_words) if known == pid), None)
+
+    def join_all(self, engine: _procpool.Engine, deadline: Optional[float]) -> bool:
+        """Waits for the end of the engine, then of the threads; False when the time was over first. A thread of the
+        pool's own does not wait for itself."""
+        threads = [thread for thread in (self.thread, self.notices_thread) if thread is not None]
+        here = threading.current_thread()
+        if here is self.thread:
+            return True
+        if not engine.join(left(deadline)):
+            return False
+        for thread in threads:
+            if thread is not here:
+                thread.join(left(deadline))
+        return not any(thread.is_alive() for thread in threads if thread is not here)
+
+    def _close(self) -> None:
+        words, self._words = self._words, None
+        if words is not None:
+            os.close(words)
+
+
+def start_process(process: Any) -> None:
+    """Starts it, also in a worker that is daemonic itself: daemonic processes may have no children since these would be
+    orphans, but workers end with their parent."""
+    config = mp_process.current_process()._config  # type: ignore[attr-defined]
+    is_daemon = config.pop("daemon", None)
+    try:
+        process.start()
+    finally:
+        if is_daemon is not None:
+            config["daemon"] = is_daemon
+
+
+def _open_pidfd(pid: int) -> Optional[int]:
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        # An old kernel, or one that forbids it: then the process object's sentinel has to do.
+        return None
+
+
+def _make_words() -> Optional[int]:
+    try:
+        descriptor = os.memfd_create("procpool-words", os.MFD_CLOEXEC)
+    except (AttributeError, OSError):
+        return None
+    return descriptor

@@ -1,0 +1,68 @@
+"""What the engine says of a task without a result, as exceptions."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from . import _procpool, pickling
+from .crew import Crew
+
+
+class Failures:
+    """Makes the exceptions of one pool. `remote_traceback` makes the cause of what was raised in a worker."""
+
+    def __init__(self, crew: Crew, remote_traceback: Any) -> None:
+        self._crew = crew
+        self._remote_traceback = remote_traceback
+
+    def raised(self, account: tuple[BaseException, str]) -> BaseException:
+        """What was raised in a worker."""
+        error, text = account
+        error.__cause__ = self._cause(text)
+        return error
+
+    def _cause(self, text: str) -> BaseException:
+        """The worker's traceback, in the standard library's quotes."""
+        cause: BaseException = self._remote_traceback(f'\n"""\n{text}"""')
+        return cause
+
+    def failed(self, kind: str, function: Optional[_procpool.Function], *details: Any) -> BaseException:
+        """Why a task, or the pool, has failed."""
+        from . import errors
+
+        name = None if function is None else function.name
+        if kind == "died":
+            pid, exitcode, signal = details
+            return errors.WorkerDied(pid, signal, exitcode, name, self._crew.last_words(pid))
+        if kind == "timed out":
+            return errors.TaskTimeout(details[0], name)
+        if kind == "cancelled":
+            return errors.CancelledError()
+        if kind == "terminated":
+            return self.terminated(name)
+        if kind == "memory":
+            return errors.MemoryLimitExceeded(details[0], details[1], name)
+        if kind == "no room":
+            return MemoryError(
+                f"the result of {name}, {details[0]} bytes, found no room in the pool's shared memory: "
+                "take results that are ready, or return less at a time"
+            )
+        if kind == "broken":
+            return self.broken(*details)
+        return errors.PoolBroken(f"a worker wrote over the shared memory, and the result of {name} with it")
+
+    def terminated(self, name: Optional[str]) -> BaseException:
+        """The pool was terminated."""
+        from . import errors
+
+        return errors.Terminated(f"the pool was terminated before {name} had ended")
+
+    def broken(self, is_initializer: bool, text: str) -> BaseException:
+        """The pool gave up."""
+        from . import errors
+
+        account = self._crew.initializer_error
+        if account is None:
+            return errors.PoolBroken(text)
+        # A new one each time, which does not remember where it was raised before.
+        return self.raised(pickling.loads(account))

@@ -1,0 +1,580 @@
+"""`multiprocessing.pool` with procpool's processes: the names that programs import from there, and what they mean.
+
+It follows the standard library of CPython 3.13, and 3.16 for what callbacks raise; docs/differences.md has the rest.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing.pool as _standard
+import operator
+import os
+import threading
+import warnings
+from functools import partial
+from multiprocessing import get_context, util
+from multiprocessing.pool import (  # type: ignore[attr-defined]
+    ExceptionWithTraceback as ExceptionWithTraceback,
+    MaybeEncodingError as MaybeEncodingError,
+    RemoteTraceback as RemoteTraceback,
+    ThreadPool as ThreadPool,
+    mapstar as mapstar,
+    starmapstar as starmapstar,
+    worker as worker,
+)
+from typing import Any, Callable, Iterable, Iterator, Optional
+
+from . import _procpool, pickling
+from .crew import Crew
+from .deadlines import deadline_after, left, time_is_over
+from .failures import Failures
+from .results import (
+    ApplyResult as ApplyResult,
+    AsyncResult as AsyncResult,
+    Cache,
+    FailedInput,
+    IMapIterator as IMapIterator,
+    IMapUnorderedIterator as IMapUnorderedIterator,
+    MapResult as MapResult,
+    _Chunked,
+    job_counter as job_counter,
+)
+from .stats import Stats
+from .submission import APPLY, MAP, ONE, SPREAD, STARMAP, submit, submit_each
+from .worker import Attachment, check_depth, main as _work, maybe_encoding_error
+
+__all__ = ["Pool", "ThreadPool"]
+
+INIT = "INIT"
+RUN = "RUN"
+CLOSE = "CLOSE"
+TERMINATE = "TERMINATE"
+
+#: How long a worker has between SIGTERM and SIGKILL, in seconds.
+GRACE = 0.5
+
+_helper_reraises_exception = _standard._helper_reraises_exception  # type: ignore[attr-defined]
+
+
+def default_processes() -> int:
+    """As many as this version of the standard library takes."""
+    count = getattr(os, "process_cpu_count", os.cpu_count)()
+    return count or 1
+
+
+class _Calls:
+    """The calls of a pool, with limits for each."""
+
+    _timeout: Optional[float] = None
+    _retries = 0
+    _buffersize: Optional[int] = None
+
+    @property
+    def _target(self) -> Pool:
+        raise NotImplementedError
+
+    # ---- one task ----
+
+    def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Any = {}) -> Any:
+        """Calls `func(*args, **kwds)` in a worker and gives what it returns."""
+        return self.apply_async(func, args, kwds).get()
+
+    def apply_async(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwds: Any = {},
+        callback: Optional[Callable[[Any], object]] = None,
+        error_callback: Optional[Callable[[BaseException], object]] = None,
+    ) -> ApplyResult:
+        """As `apply`, but goes on at once. A callback is called in a thread of the pool, with the value or the error."""
+        pool = self._target
+        pool._check_running()
+        result = ApplyResult(pool, callback, error_callback)
+        call, argument = (APPLY, (args, kwds)) if kwds else (SPREAD, args)
+        result._begin(pool._submit(call, func, argument, self._timeout, self._retries))
+        return result
+
+    # ---- many ----
+
+    def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: Optional[int] = None) -> Any:
+        """`[func(item) for item in iterable]`, in the workers."""
+        return self.map_async(func, iterable, chunksize).get()
+
+    def map_async(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: Optional[int] = None,
+        callback: Optional[Callable[[Any], object]] = None,
+        error_callback: Optional[Callable[[BaseException], object]] = None,
+    ) -> MapResult:
+        """As `map`, but goes on at once."""
+        return self._map_async(ONE, MAP, func, iterable, chunksize, callback, error_callback)
+
+    def starmap(
+        self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: Optional[int] = None
+    ) -> Any:
+        """`[func(*item) for item in iterable]`, in the workers."""
+        return self.starmap_async(func, iterable, chunksize).get()
+
+    def starmap_async(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: Optional[int] = None,
+        callback: Optional[Callable[[Any], object]] = None,
+        error_callback: Optional[Callable[[BaseException], object]] = None,
+    ) -> MapResult:
+        """As `starmap`, but goes on at once."""
+        return self._map_async(SPREAD, STARMAP, func, iterable, chunksize, callback, error_callback)
+
+    def _map_async(
+        self,
+        call_one: int,
+        call_many: int,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        chunksize: Optional[int],
+        callback: Optional[Callable[[Any], object]],
+        error_callback: Optional[Callable[[BaseException], object]],
+    ) -> MapResult:
+        pool = self._target
+        pool._check_running()
+        if not hasattr(iterable, "__len__"):
+            iterable = list(iterable)
+        if chunksize is None:
+            chunksize, extra = divmod(len(iterable), max(1, len(pool._pool)) * 4)  # type: ignore[arg-type]
+            chunksize = max(1, chunksize + bool(extra))
+        else:
+            chunksize = _checked_chunksize(chunksize)
+        result = MapResult(pool, chunksize, callback, error_callback)
+        call = call_one if chunksize == 1 else call_many
+        result._begin_all(list(self._tasks(call, func, iterable, chunksize)))
+        return result
+
+    def _tasks(self, call: int, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int) -> Iterator[Any]:
+        """Submits what there is to do, one task at a time. Where the input itself goes wrong, that is the last."""
+        pool = self._target
+        arguments = iterable if chunksize == 1 else _batches(iterable, chunksize)
+        try:
+            yield from submit_each(pool._engine, pool._cache, call, func, arguments, self._timeout, self._retries)
+        except Exception as error:
+            yield FailedInput(error, pool._engine)
+
+    # ---- iterators ----
+
+    def imap(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        buffersize: Optional[int] = None,
+    ) -> Any:
+        """An iterator over the results, in order. The input is read as fast as it comes; with `buffersize`, only that
+        many items ahead of the results that were taken."""
+        return self._imap(IMapIterator, func, iterable, chunksize, buffersize)
+
+    def imap_unordered(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        buffersize: Optional[int] = None,
+    ) -> Any:
+        """As `imap`, but gives the results in the order in which they arrive."""
+        return self._imap(IMapUnorderedIterator, func, iterable, chunksize, buffersize)
+
+    def _imap(
+        self,
+        kind: type[IMapIterator],
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int,
+        buffersize: Optional[int],
+    ) -> Any:
+        pool = self._target
+        pool._check_running()
+        chunksize = _checked_chunksize(chunksize)
+        buffersize = _checked_buffersize(self._buffersize if buffersize is None else buffersize)
+        iterator = kind(pool)
+        tasks = self._tasks(ONE if chunksize == 1 else MAP, func, iterable, chunksize)
+        if buffersize is None:
+            pool._feed(tasks, iterator)
+        else:
+            _feed_as_taken(pool, tasks, iterator, -(-buffersize // chunksize))
+        return iterator if chunksize == 1 else _Chunked(iterator)
+
+
+def _batches(iterable: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    items = iter(iterable)
+    while batch := list(itertools.islice(items, size)):
+        yield batch
+
+
+def _feed_as_taken(pool: Pool, tasks: Iterator[Any], iterator: IMapIterator, ahead: int) -> None:
+    """Lets `iterator` read its own input, a task for each that it gives."""
+    count = itertools.count(1)
+    lock = threading.Lock()
+
+    def pull() -> bool:
+        with lock:
+            task = next(tasks, None) if pool._state == RUN else None
+            if task is None:
+                iterator._set_length(next(count) - 1)
+                return False
+            next(count)
+        iterator._append(task)
+        return True
+
+    iterator._pull = pull
+    for _ in range(ahead):
+        if not pull():
+            iterator._pull = None
+            break
+
+
+class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
+    """A pool of worker processes.
+
+    Args:
+        processes: how many; as many as there are CPUs if None.
+        initializer: called in every new worker with `initargs`. What it raises is raised by every call of the pool.
+        maxtasksperchild: a worker is replaced after so many tasks; a chunk of `map` is one task.
+        context: where processes come from (`multiprocessing.get_context`).
+        max_memory_per_worker: a worker that has grown beyond so many bytes is replaced after its task.
+        memory_limit_per_worker: a task whose worker uses more than so many bytes ends with `MemoryLimitExceeded`.
+        spin: how long callers and idle workers look before they sleep, in seconds; 0 is never.
+    """
+
+    _wrap_exception = True
+
+    @staticmethod
+    def Process(ctx: Any, *args: Any, **kwds: Any) -> Any:
+        """Makes a worker's process object; to be overridden."""
+        return ctx.Process(*args, **kwds)
+
+    def __init__(
+        self,
+        processes: Optional[int] = None,
+        initializer: Optional[Callable[..., object]] = None,
+        initargs: Iterable[Any] = (),
+        maxtasksperchild: Optional[int] = None,
+        context: Any = None,
+        *,
+        max_memory_per_worker: Optional[int] = None,
+        memory_limit_per_worker: Optional[int] = None,
+        spin: Optional[float] = None,
+    ) -> None:
+        # First, for `__del__` and `repr` of a pool that could not be made.
+        self._pool: list[Any] = []
+        self._state = INIT
+        self._ctx = context or get_context()
+        if processes is None:
+            processes = default_processes()
+        if processes < 1:
+            raise ValueError("Number of processes must be at least 1")
+        if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0):
+            raise ValueError("maxtasksperchild must be a positive int or None")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        check_depth()
+        self._processes = operator.index(processes)
+        self._maxtasksperchild = maxtasksperchild
+        self._initializer = initializer
+        self._initargs = tuple(initargs)
+        self._cache = Cache()
+        self._notices_thread: Optional[threading.Thread] = None
+        #: Threads that read the input of `imap`.
+        self._feeders: list[threading.Thread] = []
+        make = partial(_make_process, self.Process, self._ctx, initializer, self._initargs)
+        crew = self._crew = Crew(make)
+        self._pool = crew.processes
+        failures = Failures(crew, RemoteTraceback)
+        try:
+            self._engine = _procpool.Engine(
+                name="procpool",
+                workers=self._processes,
+                tasks_per_worker=maxtasksperchild,
+                memory_soft=max_memory_per_worker,
+                memory_hard=memory_limit_per_worker,
+                grace=GRACE,
+                spin=spin,
+                start=crew.start_first,
+                make_pickler=pickling.make_pickler,
+                reducers=pickling.reducers(),
+                loads=pickling.loads,
+                raised=failures.raised,
+                failed=failures.failed,
+            )
+        except BaseException:
+            crew.abandon()
+            raise
+        crew.serve(self._engine)
+        self._terminate = util.Finalize(self, _terminate_pool, args=(self._engine, crew), exitpriority=15)
+        self._state = RUN
+
+    # ---- tasks ----
+
+    @property
+    def _target(self) -> Pool:
+        return self
+
+    def _submit(
+        self, call: int, func: Callable[..., Any], argument: Any, timeout: Optional[float] = None, retries: int = 0
+    ) -> Any:
+        return submit(self._engine, self._cache, call, func, argument, timeout, retries)
+
+    def _feed(self, tasks: Iterator[Any], iterator: IMapIterator) -> None:
+        """Gives `iterator` all of `tasks`, in a thread, since nobody knows how long the input takes to come."""
+        thread = threading.Thread(target=_feed, args=(self, tasks, iterator), name="procpool-feeder", daemon=True)
+        self._feeders = [feeder for feeder in self._feeders if feeder.is_alive()]
+        thread.start()
+        self._feeders.append(thread)
+
+    def _serve_notices(self) -> None:
+        """Makes sure that there is a thread which calls callbacks."""
+        if self._notices_thread is None:
+            thread = threading.Thread(target=_handle_results, args=(self._engine,), daemon=True)
+            self._notices_thread = self._crew.notices_thread = thread
+            thread.start()
+
+    def _is_in_callback(self) -> bool:
+        return threading.current_thread() is self._notices_thread
+
+    def options(
+        self,
+        *,
+        timeout: Optional[float] = None,
+        retries: int = 0,
+        buffersize: Optional[int] = None,
+    ) -> _Calls:
+        """The same calls with limits.
+
+        Args:
+            timeout: seconds that a task may run; then its worker is killed, and the task ends with `TaskTimeout`.
+            retries: how often a task is tried again whose worker died or was killed for its time.
+            buffersize: how many items `imap` reads ahead of the results that were taken.
+        """
+        return _Options(self, timeout, retries, buffersize)
+
+    # ---- a pool's life ----
+
+    def _check_running(self) -> None:
+        if self._state != RUN:
+            raise ValueError("Pool not running")
+
+    def close(self) -> None:
+        """Takes no more work; what was accepted is finished."""
+        if self._state == RUN:
+            self._state = CLOSE
+            feeders = [feeder for feeder in self._feeders if feeder.is_alive()]
+            if feeders:
+                # They have accepted input that they have not submitted: the engine is closed behind them.
+                threading.Thread(target=_close_after, args=(feeders, self._engine), daemon=True).start()
+            else:
+                self._engine.close()
+
+    def terminate(self, grace: float = GRACE) -> None:
+        """Stops at once: queued and running calls end with `Terminated`, workers get SIGTERM and after `grace` seconds
+        SIGKILL."""
+        self._state = TERMINATE
+        if self._terminate.still_active():
+            self._engine.terminate(grace)
+        self._terminate()
+
+    def join(self, timeout: Optional[float] = None) -> None:
+        """Waits until all workers have gone; `TimeoutError` after `timeout` seconds. Only after `close` or `terminate`."""
+        if self._state == RUN:
+            raise ValueError("Pool is still running")
+        if self._state not in (CLOSE, TERMINATE):
+            raise ValueError("In unknown state")
+        deadline = deadline_after(timeout)
+        if self._state == CLOSE:
+            for feeder in self._feeders:
+                feeder.join(left(deadline))
+            # Behind the last of them it is closed; here as well, lest this comes first.
+            if not any(feeder.is_alive() for feeder in self._feeders):
+                self._engine.close()
+        if time_is_over(deadline) or not self._crew.join_all(self._engine, deadline):
+            raise TimeoutError(f"the pool's workers have not gone in {timeout} s")
+
+    def resize(self, processes: int) -> None:
+        """Changes the number of workers; where it shrinks, workers leave after their present task."""
+        self._check_running()
+        if processes < 1:
+            raise ValueError("Number of processes must be at least 1")
+        self._engine.resize(processes)
+        self._processes = processes
+        self._repopulate_pool()
+
+    def stats(self) -> Stats:
+        """What the pool does now."""
+        return Stats.of(self._engine)
+
+    def __enter__(self) -> Pool:
+        self._check_running()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.terminate()
+
+    def __del__(self, _warn: Any = warnings.warn, RUN: str = RUN) -> None:
+        if self._state == RUN:
+            _warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self)
+
+    def __repr__(self) -> str:
+        cls = self.__class__
+        return f"<{cls.__module__}.{cls.__qualname__} state={self._state} pool_size={len(self._pool)}>"
+
+    def __reduce__(self) -> Any:
+        raise NotImplementedError("pool objects cannot be passed between processes or pickled")
+
+    # ---- what programs use of the standard library's private parts ----
+
+    def _repopulate_pool(self) -> None:
+        """Starts the processes that are wanted at this moment."""
+        self._crew.tend(self._engine)
+
+    _maintain_pool = _repopulate_pool
+
+    @staticmethod
+    def _get_tasks(func: Callable[..., Any], it: Iterable[Any], size: int) -> Iterator[Any]:
+        it = iter(it)
+        while batch := tuple(itertools.islice(it, size)):
+            yield (func, batch)
+
+    def _guarded_task_generation(
+        self, result_job: int, func: Callable[..., Any], iterable: Iterable[Any]
+    ) -> Iterator[Any]:
+        try:
+            index = -1
+            for index, item in enumerate(iterable):
+                yield (result_job, index, func, (item,), {})
+        except Exception as error:
+            yield (result_job, index + 1, _helper_reraises_exception, (error,), {})
+
+    @property
+    def _taskqueue(self) -> _TaskQueue:
+        return _TaskQueue(self)
+
+    _inqueue = _outqueue = _taskqueue
+
+
+class _Options(_Calls):
+    """A pool's calls with limits."""
+
+    def __init__(self, pool: Pool, timeout: Optional[float], retries: int, buffersize: Optional[int]) -> None:
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
+        if retries < 0:
+            raise ValueError(f"retries must be 0 or more, not {retries}")
+        self._owner = pool
+        self._timeout = timeout
+        self._retries = operator.index(retries)
+        self._buffersize = _checked_buffersize(buffersize)
+
+    @property
+    def _target(self) -> Pool:
+        return self._owner
+
+
+class _TaskQueue:
+    """The standard library's queue of tasks, for programs that look at it or feed it."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._cache = pool._cache
+        self._pool = pool
+
+    def qsize(self) -> int:
+        """Calls that no worker has taken up."""
+        return Stats.of(self._pool._engine).queued
+
+    def empty(self) -> bool:
+        return self.qsize() == 0
+
+    def put(self, item: Any) -> None:
+        """Takes what programs put there that have a map of their own: a generator of tasks, and who is told how many."""
+        tasks, set_length = item
+        pool = self._pool
+        cache = self._cache
+
+        def submitted() -> Iterator[Any]:
+            for _job, _index, func, args, kwds in tasks:
+                yield pool._submit(APPLY, func, (args, kwds))
+
+        job, first = None, next(iter(tasks), None)
+        if first is not None:
+            job = first[0]
+            tasks = itertools.chain([first], tasks)
+        iterator = dict.get(cache, job) if job is not None else None
+        if iterator is None:
+            set_length(0) if set_length else None
+            return
+        pool._feed(submitted(), iterator)
+
+
+def _make_process(
+    make: Callable[..., Any],
+    ctx: Any,
+    initializer: Optional[Callable[..., object]],
+    initargs: tuple[Any, ...],
+    attachment: Attachment,
+) -> Any:
+    process = make(ctx, target=_work, args=(attachment, initializer, initargs, maybe_encoding_error))
+    process.name = process.name.replace("Process", "PoolWorker")
+    process.daemon = True
+    return process
+
+
+def _handle_results(engine: _procpool.Engine) -> None:
+    """Calls callbacks, in order of arrival."""
+    while (notices := engine.notices()) is not None:
+        for notice in notices:
+            notice()
+        del notices
+    # Tracebacks that somebody keeps may lead here.
+    del engine
+
+
+def _feed(pool: Pool, tasks: Iterator[Any], iterator: IMapIterator) -> None:
+    count = 0
+    try:
+        for task in tasks:
+            iterator._append(task)
+            count += 1
+            if pool._state == TERMINATE:
+                break
+    except BaseException as error:
+        # The input wants to end the interpreter, or the like: whoever takes the results has to know.
+        iterator._append(FailedInput(error, pool._engine))
+        count += 1
+    iterator._set_length(count)
+
+
+def _close_after(feeders: list[threading.Thread], engine: _procpool.Engine) -> None:
+    for feeder in feeders:
+        feeder.join()
+    engine.close()
+
+
+def _terminate_pool(engine: _procpool.Engine, crew: Crew) -> None:
+    engine.terminate()
+    crew.join_all(engine, None)
+
+
+def _checked_chunksize(chunksize: int) -> int:
+    checked = operator.index(chunksize)
+    if checked < 1:
+        raise ValueError(f"Chunksize must be 1+, not {checked:n}")
+    return checked
+
+
+def _checked_buffersize(buffersize: Optional[int]) -> Optional[int]:
+    if buffersize is None:
+        return None
+    if not isinstance(buffersize, int):
+        raise TypeError("buffersize must be an integer or None")
+    if buffersize < 1:
+        raise ValueError("buffersize must be None or > 0")
+    return buffersize

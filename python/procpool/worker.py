@@ -1,0 +1,230 @@
+"""What a worker process runs."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+import traceback
+from multiprocessing import reduction
+from typing import Any, Callable, Optional
+
+from . import _procpool, pickling
+
+#: How deep pools of pools may go. Each level multiplies the processes.
+MAX_DEPTH = 10
+
+#: A worker's room for its last words, in bytes.
+WORDS = 64 << 10
+
+#: How many pools this process is a worker of a worker of.
+depth = 0
+
+#: How an initializer's exception begins in the last words.
+_EXCEPTION = b"exception:"
+
+
+class Attachment:
+    """What a new worker needs to reach its pool. It goes along with the process object, by the means of its context."""
+
+    def __init__(self, seat: int, descriptors: tuple[int, ...], words: Optional[int], is_installed: bool) -> None:
+        self.seat = seat
+        self.descriptors = descriptors
+        self.words = words
+        self.depth = depth + 1
+        self.is_installed = is_installed
+        self.is_inherited = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        sent = [reduction.DupFd(descriptor) for descriptor in self.descriptors]
+        words = None if self.words is None else reduction.DupFd(self.words)
+        return {**self.__dict__, "descriptors": sent, "words": words, "is_inherited": False}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.descriptors = tuple(descriptor.detach() for descriptor in state["descriptors"])
+        self.words = None if state["words"] is None else state["words"].detach()
+
+    def take(self) -> tuple[int, ...]:
+        """The descriptors, as this process's own."""
+        # After a fork the numbers also belong to a copy of the pool's object, which may close them.
+        return tuple(map(os.dup, self.descriptors)) if self.is_inherited else self.descriptors
+
+
+def main(
+    attachment: Attachment,
+    initializer: Optional[Callable[..., object]],
+    initargs: tuple[Any, ...],
+    unpicklable: Callable[[BaseException, Any], BaseException],
+) -> None:
+    """Serves the pool until it needs this process no more."""
+    global depth
+    depth = attachment.depth
+    _leave_interrupts_to_the_parent()
+    words = _LastWords(attachment)
+    if attachment.is_installed:
+        from . import installation
+
+        installation.install()
+
+    def prepare() -> None:
+        if initializer is not None:
+            initializer(*initargs)
+
+    def prepare_failed(error: BaseException) -> str:
+        words.leave(_EXCEPTION + report(error))
+        return "".join(traceback.format_exception_only(type(error), error)).strip()
+
+    _procpool.work(
+        attachment.seat,
+        attachment.take(),
+        prepare=prepare,
+        prepare_failed=prepare_failed,
+        report=report,
+        unpicklable=lambda error, result: report(unpicklable(error, result), error),
+        make_pickler=pickling.make_pickler,
+        reducers=pickling.reducers(),
+        loads=pickling.loads,
+    )
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    """Ctrl-C goes to the whole process group, and is the parent's affair. Not SIG_IGN, which programs that a task
+    starts would inherit."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda number, frame: None)
+
+
+def initialize(initializer: Callable[..., object], *initargs: Any) -> None:
+    """An executor's initializer: what it raises is logged as well."""
+    try:
+        initializer(*initargs)
+    except BaseException:
+        import logging
+
+        logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
+        raise
+
+
+# ---- exceptions ----
+
+
+def maybe_encoding_error(error: BaseException, result: Any) -> BaseException:
+    """What the caller of a pool gets of a result that cannot be pickled, as `error` says."""
+    from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]
+
+    encoding_error: BaseException = MaybeEncodingError(error, result)
+    return encoding_error
+
+
+def the_error_itself(error: BaseException, result: Any) -> BaseException:
+    """The same of an executor."""
+    return error
+
+
+def report(error: BaseException, reason: Optional[BaseException] = None) -> bytes:
+    """`error` and the text of its traceback, or of that of `reason`, as bytes which the parent can certainly read."""
+    shown = reason or error
+    text = "".join(traceback.format_exception(type(shown), shown, shown.__traceback__))
+    for form in (_whole, _rebuilt, _as_text):
+        try:
+            data = pickling.dumps((form(error), text))
+            pickling.loads(data)
+        except Exception:
+            continue
+        return data
+    return pickling.dumps((RuntimeError("an exception that cannot be sent"), text))
+
+
+def _whole(error: BaseException) -> BaseException:
+    return error
+
+
+class _Rebuilt:
+    """An exception whose own way of being pickled does not work."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.kind = type(error)
+        self.args = error.args
+        self.state = {name: value for name, value in vars(error).items() if _is_picklable(value)}
+
+    def __reduce__(self) -> Any:
+        return rebuild_exception, (self.kind, self.args, self.state)
+
+
+def rebuild_exception(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
+    """An exception of this class without a call of its `__init__`."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+def _rebuilt(error: BaseException) -> _Rebuilt:
+    return _Rebuilt(error)
+
+
+def _as_text(error: BaseException) -> BaseException:
+    from .errors import UnpicklableError
+
+    name = f"{type(error).__module__}.{type(error).__qualname__}"
+    return UnpicklableError(f"{name}: {error}")
+
+
+def _is_picklable(value: Any) -> bool:
+    try:
+        pickling.loads(pickling.dumps(value))
+    except Exception:
+        return False
+    return True
+
+
+# ---- last words ----
+
+
+class _LastWords:
+    """A place in the parent's memory that outlives this process: a crash writes its stack there."""
+
+    def __init__(self, attachment: Attachment) -> None:
+        self._file: Optional[int] = None
+        if attachment.words is None:
+            return
+        try:
+            # A file position of this process's own: every worker writes at another place.
+            self._file = os.open(f"/proc/self/fd/{attachment.words}", os.O_WRONLY | os.O_CLOEXEC)
+            os.lseek(self._file, attachment.seat * WORDS, os.SEEK_SET)
+            if not faulthandler.is_enabled():
+                faulthandler.enable(self._file)
+        except OSError:
+            # Words are a convenience; without /proc there are none.
+            self._file = None
+
+    def leave(self, words: bytes) -> None:
+        if self._file is not None and len(words) < WORDS:
+            os.write(self._file, words)
+
+
+def read_words(words: int, seat: int) -> tuple[Optional[str], Optional[bytes]]:
+    """Parent: what the worker in `seat` left behind, which is dead: text, or the account of its initializer's exception.
+    The place is empty afterwards."""
+    data = os.pread(words, WORDS, seat * WORDS).rstrip(b"\0")
+    if not data:
+        return None, None
+    os.pwrite(words, bytes(len(data)), seat * WORDS)
+    if data.startswith(_EXCEPTION):
+        return None, data[len(_EXCEPTION) :]
+    return data.decode(errors="replace").strip(), None
+
+
+def check_depth() -> None:
+    """Raises where a pool here would be one too deep."""
+    if depth >= MAX_DEPTH:
+        raise RuntimeError(
+            f"pools within workers of pools, {depth} deep: no deeper, since every level multiplies the processes"
+        )
+
+
+def interpreter_is_ending() -> bool:
+    """Whether no process can be started any more."""
+    return sys.is_finalizing()

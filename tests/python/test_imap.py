@@ -1,0 +1,235 @@
+"""Iterators over results: `imap` and `imap_unordered`."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import threading
+from functools import partial
+from typing import Any, Iterator
+
+import procpool
+import pytest
+import tasks
+from waiting import LONG, wait_until
+
+BOTH = pytest.mark.parametrize("name", ["imap", "imap_unordered"])
+
+
+def test_imap_gives_results_in_order(pool: procpool.Pool) -> None:
+    assert list(pool.imap(tasks.square, range(500))) == [number * number for number in range(500)]
+
+
+def test_imap_unordered_gives_each_result_once(pool: procpool.Pool) -> None:
+    assert sorted(pool.imap_unordered(tasks.square, range(500))) == [number * number for number in range(500)]
+
+
+def test_imap_unordered_gives_what_is_ready_first(pool: procpool.Pool, tmp_path: Any) -> None:
+    gate = tmp_path / "gate"
+    calls = [partial(tasks.wait_for_file, str(gate), "slow"), partial(tasks.same, "fast")]
+    results = pool.imap_unordered(tasks.call, calls)
+    assert results.next(LONG) == "fast"
+    gate.touch()
+    assert results.next(LONG) == "slow"
+
+
+@BOTH
+def test_next_can_be_asked_again_after_a_timeout(pool: procpool.Pool, tmp_path: Any, name: str) -> None:
+    gate = tmp_path / "gate"
+    results = getattr(pool, name)(tasks.wait_for_file, [str(gate)])
+    for _ in range(3):
+        with pytest.raises(multiprocessing.TimeoutError):
+            results.next(timeout=0.02)
+    gate.touch()
+    assert results.next(timeout=LONG) is None
+    for _ in range(2):
+        with pytest.raises(StopIteration):
+            results.next()
+
+
+@BOTH
+def test_next_times_out_while_the_input_gives_nothing(pool: procpool.Pool, name: str) -> None:
+    more = threading.Event()
+
+    def numbers() -> Iterator[int]:
+        assert more.wait(LONG)
+        yield 3
+
+    results = getattr(pool, name)(tasks.square, numbers())
+    with pytest.raises(multiprocessing.TimeoutError):
+        results.next(timeout=0.02)
+    more.set()
+    assert results.next(timeout=LONG) == 9
+    assert list(results) == []
+
+
+@BOTH
+def test_an_error_is_raised_in_its_place_and_the_rest_goes_on(pool: procpool.Pool, name: str) -> None:
+    results = getattr(pool, name)(partial(tasks.fail_at, 2), range(5))
+    seen: list[Any] = []
+    while True:
+        try:
+            seen.append(next(results))
+        except StopIteration:
+            break
+        except ValueError as error:
+            seen.append(error.args)
+    expected = [0, 1, (2,), 3, 4]
+    assert seen == expected if name == "imap" else sorted(seen, key=str) == sorted(expected, key=str)
+
+
+@BOTH
+def test_an_input_that_raises_ends_the_iterator_after_what_came_before(pool: procpool.Pool, name: str) -> None:
+    def numbers() -> Iterator[int]:
+        yield from range(3)
+        raise LookupError("no more")
+
+    results = getattr(pool, name)(tasks.same, numbers())
+    seen: list[Any] = []
+    with pytest.raises(LookupError) as caught:
+        for result in results:
+            seen.append(result)
+    assert sorted(seen) == [0, 1, 2]
+    # It was not raised in a worker.
+    assert caught.value.__cause__ is None
+    assert list(results) == []
+
+
+@BOTH
+def test_an_input_that_raises_a_base_exception_ends_the_iterator_too(pool: procpool.Pool, name: str) -> None:
+    def numbers() -> Iterator[int]:
+        yield 0
+        raise GeneratorExit
+
+    results = getattr(pool, name)(tasks.same, numbers())
+    assert results.next(LONG) == 0
+    with pytest.raises((GeneratorExit, StopIteration)):
+        results.next(LONG)
+
+
+@BOTH
+def test_no_iterable_is_a_type_error_of_the_first_next(pool: procpool.Pool, name: str) -> None:
+    results = getattr(pool, name)(tasks.same, 5)
+    with pytest.raises(TypeError):
+        next(results)
+    with pytest.raises(StopIteration):
+        next(results)
+
+
+@BOTH
+def test_nothing_gives_nothing(pool: procpool.Pool, name: str) -> None:
+    assert list(getattr(pool, name)(tasks.same, [])) == []
+    assert list(getattr(pool, name)(tasks.same, [], chunksize=3)) == []
+    assert list(getattr(pool, name)(tasks.same, [], buffersize=3)) == []
+
+
+@BOTH
+def test_an_iterator_keeps_its_pool(name: str) -> None:
+    assert sorted(getattr(procpool.Pool(2), name)(tasks.square, range(50))) == [n * n for n in range(50)]
+
+
+def test_next_and_dunder_next_are_one() -> None:
+    from procpool.pool import IMapIterator, IMapUnorderedIterator
+
+    assert IMapIterator.__next__ is IMapIterator.next
+    assert issubclass(IMapUnorderedIterator, IMapIterator)
+
+
+@BOTH
+def test_the_input_is_read_without_anybody_who_takes_results(pool: procpool.Pool, name: str) -> None:
+    read: list[int] = []
+    readers: set[str] = set()
+
+    def numbers() -> Iterator[int]:
+        for number in range(100):
+            readers.add(threading.current_thread().name)
+            read.append(number)
+            yield number
+
+    results = getattr(pool, name)(tasks.same, numbers())
+    wait_until(lambda: len(read) == 100, "the whole input is read")
+    assert threading.current_thread().name not in readers
+    assert sorted(results) == list(range(100))
+
+
+@BOTH
+def test_close_and_join_wait_for_the_input_that_was_given(pool: procpool.Pool, name: str) -> None:
+    results = getattr(pool, name)(tasks.same_slowly, range(20))
+    pool.close()
+    pool.join()
+    assert sorted(results) == list(range(20))
+
+
+@BOTH
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_with_a_buffersize_the_input_is_read_as_results_are_taken(
+    pool: procpool.Pool, name: str, chunksize: int
+) -> None:
+    read = itertools.count()
+    given = 0
+
+    def numbers() -> Iterator[int]:
+        nonlocal given
+        for given in read:
+            yield given
+
+    results = getattr(pool, name)(tasks.same, numbers(), chunksize, buffersize=6)
+    for taken in range(60):
+        assert taken < given + 1 <= taken + 6 + chunksize
+        next(results)
+    pool.terminate()
+
+
+@BOTH
+def test_with_a_buffersize_all_results_come(pool: procpool.Pool, name: str) -> None:
+    for buffersize in (1, 2, 7, 1000):
+        results = getattr(pool, name)(tasks.square, range(100), buffersize=buffersize)
+        assert sorted(results) == sorted(number * number for number in range(100))
+        results = getattr(pool, name)(tasks.square, range(100), 9, buffersize=buffersize)
+        assert sorted(results) == sorted(number * number for number in range(100))
+
+
+@BOTH
+def test_a_half_taken_iterator_does_not_keep_close_and_join_waiting(pool: procpool.Pool, name: str) -> None:
+    results = getattr(pool, name)(tasks.same, itertools.count(), buffersize=4)
+    assert results.next(LONG) in range(4)
+    pool.close()
+    pool.join()
+    rest = list(results)
+    assert len(rest) <= 5 and set(rest) <= set(range(6))
+
+
+@BOTH
+def test_wrong_buffersizes(pool: procpool.Pool, name: str) -> None:
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match="^buffersize must be None or > 0$"):
+            getattr(pool, name)(tasks.same, [1], buffersize=wrong)
+    with pytest.raises(TypeError, match="^buffersize must be an integer or None$"):
+        getattr(pool, name)(tasks.same, [1], buffersize=1.5)
+
+
+@BOTH
+def test_many_threads_may_take_from_one_iterator(pool: procpool.Pool, name: str) -> None:
+    results = getattr(pool, name)(tasks.same, range(2000))
+    taken: list[int] = []
+
+    def take() -> None:
+        for result in results:
+            taken.append(result)
+
+    takers = [threading.Thread(target=take) for _ in range(4)]
+    for taker in takers:
+        taker.start()
+    for taker in takers:
+        taker.join(LONG)
+    assert not any(taker.is_alive() for taker in takers)
+    assert sorted(taken) == list(range(2000))
+
+
+@BOTH
+def test_a_dropped_iterator_stops_nothing(pool: procpool.Pool, name: str) -> None:
+    getattr(pool, name)(tasks.same, range(100))
+    assert pool.apply(tasks.same, (1,)) == 1
+    pool.close()
+    pool.join()
+    assert pool.stats().done == 101

@@ -1,0 +1,115 @@
+"""Many tasks that are waited for together: `map`, `starmap` and their `_async` kin."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import Any, Iterator
+
+import procpool
+import pytest
+import tasks
+from waiting import LONG
+
+
+def test_map_keeps_the_order(pool: procpool.Pool) -> None:
+    assert pool.map(tasks.square, range(1000)) == [number * number for number in range(1000)]
+
+
+@pytest.mark.parametrize("chunksize", [1, 2, 7, 99, 100, 1000])
+def test_map_with_chunks(pool: procpool.Pool, chunksize: int) -> None:
+    expected = [number * number for number in range(100)]
+    assert pool.map(tasks.square, range(100), chunksize) == expected
+    assert pool.map(tasks.square, iter(range(100)), chunksize=chunksize) == expected
+    assert pool.map_async(tasks.square, range(100), chunksize).get(LONG) == expected
+
+
+def test_starmap_spreads_its_items(pool: procpool.Pool) -> None:
+    pairs = list(zip(range(50), range(50)))
+    assert pool.starmap(tasks.add, pairs) == [2 * number for number in range(50)]
+    assert pool.starmap(tasks.add, pairs, chunksize=4) == [2 * number for number in range(50)]
+    assert pool.starmap(tasks.add, iter([(1,), [2, 3]])) == [11, 5]
+    assert pool.starmap_async(tasks.add, pairs).get(LONG) == [2 * number for number in range(50)]
+
+
+def test_map_takes_a_generator(pool: procpool.Pool) -> None:
+    assert pool.map(tasks.square, (number for number in range(20))) == [number * number for number in range(20)]
+
+
+def test_map_of_nothing_is_ready_at_once_and_calls_nothing(pool: procpool.Pool) -> None:
+    called: list[Any] = []
+    for empty in ([], iter([])):
+        result = pool.map_async(tasks.square, empty, callback=called.append, error_callback=called.append)
+        assert result.ready() and result.successful()
+        assert result.get() == []
+    assert pool.map(tasks.square, []) == [] and pool.starmap(tasks.add, []) == []
+    assert pool.apply(abs, (-1,)) == 1
+    assert called == []
+
+
+def test_one_error_is_the_error_of_all(pool: procpool.Pool) -> None:
+    with pytest.raises(ValueError) as caught:
+        pool.map(partial(tasks.fail_at, 5), range(10), chunksize=1)
+    assert caught.value.args == (5,)
+    with pytest.raises(ValueError):
+        pool.map(partial(tasks.fail_at, 5), range(10))
+
+
+def test_map_waits_for_all_chunks_also_after_an_error(pool: procpool.Pool, tmp_path: os.PathLike[str]) -> None:
+    gate = os.path.join(tmp_path, "gate")
+    calls: list[tuple[Any, ...]] = [(tasks.fail,), (tasks.wait_for_file, gate)]
+    result = pool.starmap_async(tasks.call, calls, chunksize=1)
+    # The failing chunk is over once its worker has done something else.
+    assert pool.apply(abs, (-1,)) == 1
+    result.wait(0.1)
+    assert not result.ready()
+    open(gate, "w").close()
+    with pytest.raises(ValueError):
+        result.get(LONG)
+
+
+def test_an_input_that_fails_while_it_is_listed_fails_at_the_call(pool: procpool.Pool) -> None:
+    def numbers() -> Iterator[int]:
+        yield 1
+        raise LookupError("no more")
+
+    with pytest.raises(LookupError):
+        pool.map_async(tasks.square, numbers())
+
+
+def test_an_input_with_a_length_that_fails_later_fails_in_get(pool: procpool.Pool) -> None:
+    class Numbers:
+        def __len__(self) -> int:
+            return 3
+
+        def __iter__(self) -> Iterator[int]:
+            yield 1
+            raise LookupError("no more")
+
+    result = pool.map_async(tasks.square, Numbers(), 1)
+    with pytest.raises(LookupError):
+        result.get(LONG)
+    assert pool.map(tasks.square, [2]) == [4]
+
+
+def test_map_of_no_iterable_fails_at_the_call(pool: procpool.Pool) -> None:
+    with pytest.raises(TypeError):
+        pool.map_async(tasks.square, 5)  # type: ignore[arg-type]
+
+
+def test_map_with_one_worker_runs_in_order(tmp_path: os.PathLike[str]) -> None:
+    path = os.path.join(tmp_path, "log")
+    with procpool.Pool(1) as pool:
+        pool.map(partial(tasks.note, path), range(50), chunksize=1)
+    pool.join()
+    assert open(path).read().split() == [str(number) for number in range(50)]
+
+
+def test_maps_from_several_pools_at_once() -> None:
+    with procpool.Pool(1) as one, procpool.Pool(2) as two:
+        first = one.map_async(tasks.square, range(200))
+        second = two.map_async(tasks.same, range(200))
+        assert second.get(LONG) == list(range(200))
+        assert first.get(LONG) == [number * number for number in range(200)]
+    one.join()
+    two.join()
