@@ -1,0 +1,120 @@
+# Everything that is done to the code. `make` alone lists it.
+#
+# A fresh machine needs rustup's cargo, a C compiler, make and Python 3.9 or later, with pip and venv. What else is used
+# comes from crates.io and PyPI, into the folder target/.
+
+NEXTEST_VERSION := 0.9.151
+MIRI_TOOLCHAIN ?= nightly
+LOOM_MAX_PREEMPTIONS ?= 2
+PYTHON ?= python3
+
+TOOLS := $(CURDIR)/target/tools
+export PATH := $(PATH):$(TOOLS)/bin
+
+STEP := @scripts/step.sh
+FAULTS := --features procpool/faults
+# For runners that know no time limit. It ends the whole process group, which a terminal's Ctrl-C would not reach.
+LIMIT := timeout --kill-after=5 $(shell test -t 0 && echo --foreground) 900
+
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-pool test-libtest test-doc test-links test-python test-pythons test-cpython test-programs \
+	test-package bench bench-quick bench-rust bench-python loom miri lint format clippy docs python-lint licences deny \
+	clean nextest
+
+help: ## List the targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | expand -t 16
+
+demo: ## Show the pool at work: stopping, finishing, surviving crashes
+	@scripts/demo.sh
+
+test: test-pool test-libtest test-doc test-links loom test-python ## Run the tests of both languages
+
+test-pool: nextest ## Run the tests, each in a process of its own; one that hangs is killed and named
+	$(STEP) "tests, a process each" cargo nextest run --locked --workspace $(FAULTS)
+
+test-libtest: ## Run the typed crate's tests once more, all of a file in one process
+	@cargo build --quiet --locked -p procpool --examples
+	$(STEP) "tests, sharing a process" $(LIMIT) cargo test --locked --no-fail-fast -p procpool --tests
+
+test-doc: ## Run the examples in the documentation
+	$(STEP) "examples in the documentation" $(LIMIT) cargo test --locked --no-fail-fast --workspace --doc
+
+test-links: ## Run one program in every profile and with every linker that is here
+	$(STEP) "profiles and linkers" scripts/test-links.sh
+
+test-python: ## Build the Python package for PYTHON (python3) into target/venv, and run its tests
+	$(STEP) "tests in Python" scripts/test-python.sh $(PYTHON)
+
+test-pythons: ## The same for every other interpreter that is here
+	$(STEP) "tests in other versions of Python" scripts/test-python.sh $(shell scripts/pythons.sh $(PYTHON))
+
+test-cpython: ## Run CPython's own tests of pools and executors, with every interpreter and start method
+	$(STEP) "CPython's own tests" scripts/with-pythons.sh $(PYTHON) tests/cpython/run.py
+
+test-programs: ## Run programs from PyPI, unchanged, on procpool, and compare what they do
+	$(STEP) "programs from PyPI" scripts/test-programs.sh $(PYTHON)
+
+test-package: ## Build the source distribution, install it as pip does, and use it
+	$(STEP) "package" scripts/test-package.sh $(PYTHON)
+
+loom: nextest ## Walk the models of slot, queue, wake and arena through all orders of events
+	$(STEP) "models" env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom LOOM_MAX_PREEMPTIONS=$(LOOM_MAX_PREEMPTIONS) \
+		cargo nextest run --locked --release -p procpool-engine --lib -E 'test(loom)'
+
+miri: ## Run under miri what needs no system calls (needs a toolchain that has miri)
+	@cargo +$(MIRI_TOOLCHAIN) miri --version >/dev/null 2>&1 || { \
+		echo "the toolchain $(MIRI_TOOLCHAIN) has no miri: rustup component add miri --toolchain $(MIRI_TOOLCHAIN)"; \
+		exit 1; }
+	$(STEP) "miri" env CARGO_TARGET_DIR=target/miri cargo +$(MIRI_TOOLCHAIN) miri test --locked -p procpool-engine --lib
+
+bench: bench-rust bench-python ## Measure procpool beside its rivals; takes minutes, and wants the machine to itself
+
+bench-rust: ## The Rust part of it
+	cargo run --locked --release -p procpool-benches
+
+bench-python: ## The Python part of it
+	@scripts/bench-python.sh $(PYTHON)
+
+bench-quick: ## Measure just long enough to see that nothing became slow
+	cargo run --locked --release -p procpool-benches -- --quick
+	@scripts/bench-python.sh $(PYTHON) --quick
+
+lint: format clippy docs python-lint licences ## Check format, lints, types, documentation and licences
+
+format:
+	$(STEP) "format" cargo fmt --all --check
+
+clippy:
+	$(STEP) "lints" cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+	$(STEP) "lints, with faults" cargo clippy --quiet --locked --workspace --all-targets $(FAULTS) -- -D warnings
+	$(STEP) "lints, without the hook" cargo clippy --quiet --locked -p procpool --no-default-features -- -D warnings
+
+docs:
+	$(STEP) "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --workspace --no-deps
+
+python-lint:
+	$(STEP) "lints and types in Python" scripts/lint-python.sh $(PYTHON)
+
+licences:
+	@python3 -m doctest scripts/licences.py
+	$(STEP) "licences and sources" python3 scripts/licences.py
+
+deny: ## Check licences, sources and security advisories with cargo-deny, where it is installed (wants a network)
+	@if cargo deny --version >/dev/null 2>&1; then \
+		cargo deny --locked check licenses bans sources && cargo deny --locked check advisories; \
+	else \
+		echo "cargo-deny is not installed: advisories are not checked (cargo install --locked cargo-deny)"; \
+		$(MAKE) --no-print-directory licences; \
+	fi
+
+clean: ## Remove all that was built, tools included
+	cargo clean
+	rm -f python/procpool/*.so
+
+# A test runner that is there already does as well. This one is built without optimisation: it waits most of the time,
+# and is built in a third of the time.
+nextest:
+	@cargo nextest --version >/dev/null 2>&1 || scripts/step.sh "build the test runner" \
+		cargo install --quiet --locked --debug cargo-nextest --version $(NEXTEST_VERSION) --root $(TOOLS) \
+		--no-default-features --features default-no-update
