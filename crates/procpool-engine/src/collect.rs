@@ -86,7 +86,9 @@ impl Collector {
 
     fn call_rest(&self) {
         let rest = std::mem::take(&mut *lock(&self.listeners));
-        rest.into_values().flatten().for_each(|(_, listener)| call(listener));
+        let mut rest: Vec<_> = rest.into_values().flatten().collect();
+        rest.sort_by_key(|(ticket, _)| *ticket);
+        rest.into_iter().for_each(|(_, listener)| call(listener));
     }
 
     /// The slots of tasks that have ended, and whose listeners have not been called.
@@ -105,15 +107,18 @@ impl Collector {
         !lock(&self.listeners).is_empty()
     }
 
-    /// Takes the listeners of `slot` whose tasks have ended.
-    fn take_due(&self, shared: &Shared, slot: u32) -> Vec<Listener> {
+    /// Takes the listeners of `slot` whose tasks have ended and are not younger than `youngest`.
+    fn take_due(&self, shared: &Shared, slot: u32, youngest: Ticket) -> Vec<(Ticket, Listener)> {
         let mut listeners = lock(&self.listeners);
         let Some(waiting) = listeners.get_mut(&slot) else { return Vec::new() };
         // Looked up while no listener can be added, so that every task which waits here is in the books or was.
         let present = lock(&shared.books).tickets.get(slot as usize).copied();
         let pending = present.filter(|&ticket| !shared.is_ended(slot, ticket));
-        let due = waiting.extract_if(.., |(ticket, _)| Some(*ticket) != pending);
-        let due = due.map(|(_, listener)| listener).collect();
+        let is_due = |ticket| Some(ticket) != pending;
+        let due = waiting.extract_if(.., |(ticket, _)| is_due(*ticket) && *ticket <= youngest).collect();
+        if waiting.iter().any(|(ticket, _)| is_due(*ticket)) {
+            shared.region.ended().tell(slot);
+        }
         if waiting.is_empty() {
             listeners.remove(&slot);
         }
@@ -141,10 +146,25 @@ fn serve(region: &Region, shared: &Weak<Shared>, over: &AtomicBool) {
 }
 
 /// Calls the listeners of all slots that the collector was told of; false if there were none.
+///
+/// In the order of their tasks: of one worker's tasks, the one that ended first comes first. The slots are looked at one
+/// after the other, so the first look may find a task and miss one that ended before it; the second finds that as well.
 fn serve_ended(region: &Region, shared: &Weak<Shared>) -> bool {
+    let mut due = take_due(region, shared, Ticket::MAX);
+    let Some(youngest) = due.iter().map(|(ticket, _)| *ticket).max() else { return false };
+    due.extend(take_due(region, shared, youngest));
+    due.sort_by_key(|(ticket, _)| *ticket);
+    due.into_iter().for_each(|(_, listener)| call(listener));
+    true
+}
+
+/// The listeners that are due of all slots that the collector was told of.
+fn take_due(region: &Region, shared: &Weak<Shared>, youngest: Ticket) -> Vec<(Ticket, Listener)> {
+    let mut due = Vec::new();
     region.ended().take(|slot| {
         // The bit is a hint (*I5*): where nothing has ended there is nothing to tell yet.
-        let due = shared.upgrade().map(|shared| shared.collector.take_due(&shared, slot));
-        due.into_iter().flatten().for_each(call);
-    })
+        let found = shared.upgrade().map(|shared| shared.collector.take_due(&shared, slot, youngest));
+        due.extend(found.into_iter().flatten());
+    });
+    due
 }

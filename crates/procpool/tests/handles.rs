@@ -373,6 +373,30 @@ fn a_callback_may_use_the_pool() {
 }
 
 #[test]
+fn callbacks_that_were_held_up_are_called_in_the_order_of_their_tasks() {
+    const TASKS: u64 = 200;
+    let story = Story::begin();
+    let pool = story.pool(1);
+    // Their slots are free again, and will be used in another order.
+    pool.map(square, 0..TASKS).unwrap();
+    let (called, ended) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+    let holds_up = ended.clone();
+    let first = pool.apply_async(square, 0).unwrap().on_success(move |_| {
+        eventually("all tasks have ended", || holds_up.load(Ordering::SeqCst));
+    });
+    let listen = |number| {
+        let called = called.clone();
+        pool.apply_async(square, number).unwrap().on_success(move |_| called.lock().unwrap().push(number))
+    };
+    let handles: Vec<_> = (0..TASKS).map(listen).collect();
+    eventually("all tasks have ended", || pool.stats().queued + pool.stats().running == 0);
+    ended.store(true, Ordering::SeqCst);
+    assert_eq!(first.get().unwrap(), 0);
+    handles.into_iter().for_each(|handle| assert!(handle.get().is_ok()));
+    assert!(called.lock().unwrap().iter().copied().eq(0..TASKS), "{:?}", called.lock().unwrap());
+}
+
+#[test]
 fn a_callback_may_join_its_pool_and_drop_it() {
     let story = Story::begin();
     for joins in [true, false] {
