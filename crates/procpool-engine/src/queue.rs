@@ -197,6 +197,11 @@ impl Queue<'_> {
         !self.has_entries(head, self.tail.load(Ordering::Acquire))
     }
 
+    /// Worker: whether it has taken all that it saw. Costs no look at the pusher's cache line.
+    pub(crate) fn seems_empty(&self, cursor: &Cursor) -> bool {
+        !self.has_entries(self.head.0.load(Ordering::Relaxed), cursor.tail_seen)
+    }
+
     /// Whether entries lie between the two. More than there are cells for is a scribble: then nothing is taken until
     /// the audit has mended it.
     fn has_entries(&self, head: u64, tail: u64) -> bool {

@@ -1,8 +1,9 @@
 //! Sleeping and waking of workers, without a lost wake-up.
 //!
 //! Idle workers are of three kinds: at most one *spins* (the one that became idle first, so the one whose caches
-//! are warm), others *sleep* on their own futex word, announced by a bit; and those that are just looking. The
-//! order in which both sides act is what matters, and `PROTOCOL.md` (section "Sleep and wake") has the proof:
+//! are warm; it begins when it has just finished a task), others *sleep* on their own futex word, announced by a bit;
+//! and those that are just looking. The order in which both sides act is what matters, and `PROTOCOL.md` (section
+//! "Sleep and wake") has the proof:
 //!
 //! * who **pushes**: the queue's tail, then a `SeqCst` fence, then a look at spinner and sleepers;
 //! * who **goes idle**: spinner or sleeper bit first, then a `SeqCst` fence, then a look at the queue;
@@ -81,20 +82,16 @@ impl Idlers {
         self.words.fetch_max(words, Ordering::SeqCst);
     }
 
-    /// Worker: looks at the queue, for as long as `look` does, unless another worker does. Gives what `look` gave:
-    /// whether there is something in it.
-    pub(crate) fn spin(&self, seat: u32, look: impl FnOnce() -> bool) -> bool {
+    /// Worker that is about to look at the queue, and for as long as it looks: pushers count on it for one entry, unless
+    /// they count on another. Whether they do.
+    pub(crate) fn begin_spinning(&self, seat: u32) -> bool {
         // ORDER: AcqRel: the fence that counts is the one in `sleep` or in `pass_on`, one of which follows.
-        if self.spinner.compare_exchange(0, seat + 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-            return false;
-        }
-        let found = look();
-        self.stop_spinning(seat);
-        found
+        self.spinner.load(Ordering::Relaxed) == 0
+            && self.spinner.compare_exchange(0, seat + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// Who stops must look at the queue once more, behind a fence: a pusher may have relied on it.
-    fn stop_spinning(&self, seat: u32) {
+    /// Who stops must look at the queue once more, behind a fence: a pusher may have counted on it.
+    pub(crate) fn stop_spinning(&self, seat: u32) {
         let _ = self.spinner.compare_exchange(seat + 1, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 

@@ -31,6 +31,8 @@ pub struct Worker {
     allocator: Allocator,
     rules: Rules,
     spin: Spin,
+    /// Pushers count on this worker to look at the queue.
+    spinning: bool,
     finished: u64,
 }
 
@@ -96,6 +98,7 @@ impl Worker {
             allocator,
             rules,
             spin: Spin::new(spin),
+            spinning: false,
             finished: 0,
         };
         worker.words().set_status(Status::Starting);
@@ -167,19 +170,21 @@ impl Worker {
         if self.is_dismissed() || self.is_exhausted() {
             return None;
         }
-        if let Some(claimed) = self.claim() {
-            return Some(claimed);
-        }
+        let mut has_idled = self.spinning;
         loop {
-            self.idle();
-            if self.is_dismissed() {
-                return None;
-            }
             if let Some(claimed) = self.claim() {
-                self.pass_on();
+                if has_idled {
+                    self.stop_spinning();
+                    self.pass_on();
+                }
                 return Some(claimed);
             }
-            if self.region.phase() == Phase::Closed && self.queue().is_empty() || leave() {
+            if has_idled && (self.region.phase() == Phase::Closed && self.queue().is_empty() || leave()) {
+                return None;
+            }
+            self.idle();
+            has_idled = true;
+            if self.is_dismissed() {
                 return None;
             }
         }
@@ -198,16 +203,27 @@ impl Worker {
     }
 
     /// Returns when there may be work, or reason to leave.
-    fn idle(&self) {
+    fn idle(&mut self) {
+        self.begin_spinning();
         let queue = self.queue();
-        let idlers = self.region.idlers();
-        let look = || self.spin.look(|| !queue.is_empty());
-        if self.spin.is_off() || !idlers.spin(self.seat, look) {
+        if !(self.spinning && self.spin.look(|| !queue.is_empty())) {
+            self.stop_spinning();
+            let queue = self.queue();
             let must_look =
                 || !queue.is_empty() || self.is_dismissed() || self.region.phase() != Phase::Running;
-            idlers.sleep(self.seat, &self.words().bed, must_look);
+            self.region.idlers().sleep(self.seat, &self.words().bed, must_look);
         }
         faults::point(Point::Woken);
+    }
+
+    fn begin_spinning(&mut self) {
+        self.spinning = self.spinning || self.region.idlers().begin_spinning(self.seat);
+    }
+
+    fn stop_spinning(&mut self) {
+        if std::mem::take(&mut self.spinning) {
+            self.region.idlers().stop_spinning(self.seat);
+        }
     }
 
     /// A worker that takes up work lets another look too, if there is more.
@@ -235,7 +251,12 @@ impl Worker {
     }
 
     /// Leaves in good order. The host ends the process after that, with status 0.
-    pub fn leave(self) {
+    pub fn leave(mut self) {
+        if self.spinning {
+            // The host may take its time, and a pusher has counted on this worker.
+            self.stop_spinning();
+            self.pass_on();
+        }
         if self.words().status() != Status::SetupFailed {
             self.words().set_status(Status::Leaving);
         }
@@ -318,6 +339,8 @@ impl Worker {
             self.wait_for_death();
         }
         faults::point(Point::Done);
+        self.spinning |=
+            self.queue().seems_empty(&self.cursor) && self.region.idlers().begin_spinning(self.seat);
         if words.event.end() {
             self.region.ended().tell(slot);
         }

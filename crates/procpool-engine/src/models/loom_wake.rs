@@ -86,37 +86,51 @@ impl House {
         self.queue().claim(cursor, seat, word, |_| ()).is_some()
     }
 
-    fn idle(&self, seat: u32) {
-        let look = || (0..self.looks).any(|_| !self.queue().is_empty());
-        if self.looks == 0 || !self.idlers.spin(seat, look) {
+    fn idle(&self, seat: u32, spinning: &mut bool) {
+        *spinning |= self.looks > 0 && self.idlers.begin_spinning(seat);
+        if !(*spinning && (0..self.looks).any(|_| !self.queue().is_empty())) {
+            self.stop_spinning(seat, spinning);
             let must_look = || !self.queue().is_empty() || self.is_closed();
             self.idlers.sleep(seat, &self.beds[seat as usize], must_look);
         }
     }
 
-    /// Claims a task, waiting for one; false when the pool has closed.
-    fn next(&self, cursor: &mut Cursor, seat: u32) -> bool {
-        if self.claim(cursor, seat) {
-            return true;
+    fn stop_spinning(&self, seat: u32, spinning: &mut bool) {
+        if std::mem::take(spinning) {
+            self.idlers.stop_spinning(seat);
         }
+    }
+
+    fn pass_on(&self) {
+        if let Some(seat) = self.idlers.pass_on(&self.queue()) {
+            self.beds[seat as usize].ring();
+        }
+    }
+
+    /// Claims a task, waiting for one; false when the pool has closed. `spinning`: it has just finished another, and
+    /// pushers count on it.
+    fn next(&self, cursor: &mut Cursor, seat: u32, mut spinning: bool) -> bool {
+        let mut has_idled = spinning;
         loop {
-            self.idle(seat);
             if self.claim(cursor, seat) {
-                if let Some(seat) = self.idlers.pass_on(&self.queue()) {
-                    self.beds[seat as usize].ring();
+                if has_idled {
+                    self.stop_spinning(seat, &mut spinning);
+                    self.pass_on();
                 }
                 return true;
             }
-            if self.is_closed() && self.queue().is_empty() {
+            if has_idled && self.is_closed() && self.queue().is_empty() {
                 return false;
             }
+            self.idle(seat, &mut spinning);
+            has_idled = true;
         }
     }
 
     /// A worker that gets one task and does not come back from it, or leaves when the pool closes.
     fn worker(self: &Arc<Self>, seat: u32) -> thread::JoinHandle<bool> {
         let house = self.clone();
-        thread::spawn(move || house.next(&mut Cursor::default(), seat))
+        thread::spawn(move || house.next(&mut Cursor::default(), seat, false))
     }
 
     /// As if a worker had fallen asleep: what it did up to then, without a thread.
@@ -190,6 +204,41 @@ fn no_task_waits_because_its_pusher_saw_a_worker_spin() {
     });
 }
 
+/// As above, for a worker that has just finished a task and goes for the next, or leaves instead: whoever pushes meanwhile
+/// spares the sleeper.
+///
+/// Broken once: `claim_or_sleep` passes on only after a look of its own; `leave` does not: "a task waits, and a worker
+/// sleeps".
+#[test]
+fn no_task_waits_because_its_pusher_counted_on_a_worker_that_had_just_finished() {
+    for leaves in [false, true] {
+        check(move || {
+            let house = House::with_spinners(1);
+            let mut tail = Tail::begin(&house.queue());
+            house.put_to_sleep(1);
+            let asleep = house.beds[1].read();
+            let worker = {
+                let house = house.clone();
+                thread::spawn(move || {
+                    let mut spinning = house.idlers.begin_spinning(0);
+                    if leaves {
+                        house.stop_spinning(0, &mut spinning);
+                        house.pass_on();
+                        return false;
+                    }
+                    house.next(&mut Cursor::default(), 0, spinning)
+                })
+            };
+            house.submit(&mut tail, 0);
+            if !leaves {
+                house.submit(&mut tail, 1);
+            }
+            assert_eq!(worker.join().unwrap(), !leaves);
+            assert_ne!(house.beds[1].read(), asleep, "a task waits, and a worker sleeps");
+        });
+    }
+}
+
 /// A worker that is killed after it chose whom to wake and before it rang would leave that one asleep for ever: its bit
 /// is cleared, so no pusher finds it, and `close` would not either.
 ///
@@ -223,7 +272,7 @@ fn a_wake_up_that_went_to_a_dead_worker_is_repeated() {
         let mut tail = Tail::begin(&house.queue());
         let vanishing = {
             let house = house.clone();
-            thread::spawn(move || until(Point::Announced, || house.next(&mut Cursor::default(), 0)))
+            thread::spawn(move || until(Point::Announced, || house.next(&mut Cursor::default(), 0, false)))
         };
         let other = house.worker(1);
         house.submit(&mut tail, 0);
