@@ -99,7 +99,7 @@ impl Shared {
             doomed.unwrap_or_else(|| Failure::Died(Death { ticket: Some(ticket), ..death.clone() }));
         if self.try_again(slot, ticket, seat, &failure) {
             Counters::add(&self.counters.retries, 1);
-            self.wake_for_push();
+            self.wake_for_push(false);
         } else {
             self.end_without_reply(slot, ticket, failure);
         }

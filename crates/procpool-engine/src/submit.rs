@@ -114,6 +114,11 @@ impl Books {
         self.changes += 1;
     }
 
+    /// How many slots hold a task.
+    fn in_use(&self) -> usize {
+        self.tickets.len() - self.free.len()
+    }
+
     /// All slots that hold a task.
     pub(crate) fn live(&self) -> Vec<(u32, Ticket)> {
         let tasks = self.tickets.iter().zip(0..);
@@ -198,8 +203,8 @@ impl Shared {
         limits: Limits,
         wait: &mut Wait,
     ) -> Result<Task, Refusal> {
-        let task = self.accept(parts, place, limits, wait)?;
-        self.wake_for_push();
+        let (task, is_only) = self.accept(parts, place, limits, wait)?;
+        self.wake_for_push(is_only);
         Ok(task)
     }
 
@@ -225,13 +230,14 @@ impl Shared {
         }
     }
 
+    /// Gives the task, and whether it is the only one in the pool.
     fn accept(
         self: &Arc<Self>,
         parts: &Parts<'_>,
         place: &Place,
         limits: Limits,
         wait: &mut Wait,
-    ) -> Result<Task, Refusal> {
+    ) -> Result<(Task, bool), Refusal> {
         let mut books = lock(&self.books);
         let slot = loop {
             books.door.check()?;
@@ -250,7 +256,7 @@ impl Shared {
             books = self.wait_for_room(books, 0, wait)?;
         };
         let has_extra = limits != Limits::default() || matches!(place, Place::Block { .. });
-        Ok(Task::new(self.clone(), slot, books.accepted(), has_extra))
+        Ok((Task::new(self.clone(), slot, books.accepted(), has_extra), books.in_use() == 1))
     }
 
     /// Writes the task into the slot and pushes it; false where the queue is full of entries.
@@ -301,10 +307,12 @@ impl Shared {
         self.region.queue().push(&mut books.tail, Entry::new(slot, ticket)).is_ok()
     }
 
-    /// After a push: wakes a worker if one sleeps that is needed, and the supervisor if it does not watch.
-    pub(crate) fn wake_for_push(&self) {
-        let queue = self.region.queue();
-        if let Some(seat) = self.region.idlers().someone_to_wake(|| queue.length())
+    /// After a push: wakes a worker if one sleeps that is needed, and the supervisor if it does not watch. Where the task
+    /// is the only one, as a lone caller's is, the length of the queue is known: to read its head would take a cache
+    /// line from the worker that is about to change it.
+    pub(crate) fn wake_for_push(&self, is_only: bool) {
+        let queued = || if is_only { 1 } else { self.region.queue().length() };
+        if let Some(seat) = self.region.idlers().someone_to_wake(queued)
             && let Some(seat) = self.region.seat(seat)
         {
             seat.bed.ring();
