@@ -335,7 +335,8 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
     def _serve_notices(self) -> None:
         """Makes sure that there is a thread which calls callbacks."""
         if self._notices_thread is None:
-            thread = threading.Thread(target=_handle_results, args=(self._engine,), daemon=True)
+            name = "procpool-callbacks (_handle_results)"
+            thread = threading.Thread(target=_handle_results, args=(self._engine,), name=name, daemon=True)
             self._notices_thread = self._crew.notices_thread = thread
             thread.start()
 

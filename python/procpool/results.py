@@ -443,7 +443,8 @@ class IMapIterator(_standard.IMapIterator):  # type: ignore[type-arg]
         self._tasks: deque[Any] = deque()
         self._index = 0
         self._length: Optional[int] = None
-        self._is_waited_for = False
+        #: How many threads wait for a task.
+        self._waiting = 0
         #: Gives one more task, where the input is only read as results are taken.
         self._pull: Optional[Callable[[], bool]] = None
         pool._cache.add(self._job, self)
@@ -452,7 +453,7 @@ class IMapIterator(_standard.IMapIterator):  # type: ignore[type-arg]
 
     def _append(self, task: Any) -> None:
         self._tasks.append(task)
-        if self._is_waited_for:
+        if self._waiting:
             with self._condition:
                 self._condition.notify_all()
 
@@ -509,7 +510,7 @@ class IMapIterator(_standard.IMapIterator):  # type: ignore[type-arg]
         except IndexError:
             pass
         with self._condition:
-            self._is_waited_for = True
+            self._waiting += 1
             try:
                 while not self._tasks:
                     if self._length is not None:
@@ -519,7 +520,7 @@ class IMapIterator(_standard.IMapIterator):  # type: ignore[type-arg]
                         raise TimeoutError
                 return self._tasks.popleft()
             finally:
-                self._is_waited_for = False
+                self._waiting -= 1
 
     def _outcome_of(self, task: Any, deadline: Optional[float]) -> Outcome:
         try:
@@ -551,14 +552,22 @@ class IMapUnorderedIterator(IMapIterator, _standard.IMapUnorderedIterator):  # t
 
     def _append(self, task: Any) -> None:
         self._tasks.append(task)
-        if self._is_waited_for:
+        if self._waiting:
             self._arrive()
 
     def _take(self, deadline: Optional[float]) -> Any:
         task = self._first_ended()
         if task is not None:
             return task
-        self._is_waited_for = True
+        with self._condition:
+            self._waiting += 1
+        try:
+            return self._wait_for_first(deadline)
+        finally:
+            with self._condition:
+                self._waiting -= 1
+
+    def _wait_for_first(self, deadline: Optional[float]) -> Any:
         while True:
             seen = self._arrivals
             task = self._first_ended()
@@ -589,11 +598,13 @@ class IMapUnorderedIterator(IMapIterator, _standard.IMapUnorderedIterator):  # t
         return list(itertools.islice(self._tasks, self._width))
 
     def _first_ended(self) -> Any:
-        for place, task in enumerate(self._front()):
-            if task.is_ended() and (place == 0 or type(task) is not FailedInput):
-                self._tasks.remove(task)
-                self._noticed.discard(id(task))
-                return task
+        # Two threads may find the same one.
+        with self._condition:
+            for place, task in enumerate(self._front()):
+                if task.is_ended() and (place == 0 or type(task) is not FailedInput):
+                    self._tasks.remove(task)
+                    self._noticed.discard(id(task))
+                    return task
         return None
 
 

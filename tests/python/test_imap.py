@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import queue
 import threading
 from functools import partial
 from typing import Any, Iterator
@@ -224,6 +225,25 @@ def test_many_threads_may_take_from_one_iterator(pool: procpool.Pool, name: str)
         taker.join(LONG)
     assert not any(taker.is_alive() for taker in takers)
     assert sorted(taken) == list(range(2000))
+
+
+@BOTH
+def test_every_thread_that_waits_is_given_what_comes(pool: procpool.Pool, name: str) -> None:
+    items: queue.Queue[int] = queue.Queue()
+    results = getattr(pool, name)(tasks.same, iter(items.get, -1))
+    taken: queue.Queue[int] = queue.Queue()
+    takers = [threading.Thread(target=lambda: taken.put(next(results)), daemon=True) for _ in range(3)]
+    for taker in takers:
+        taker.start()
+    wait_until(lambda: results._waiting == 3, "they wait")
+    for item in range(3):
+        items.put(item)
+        # The one that got the last item is not here any more, and the others still wait.
+        assert taken.get(timeout=LONG) == item
+    items.put(-1)
+    for taker in takers:
+        taker.join(LONG)
+    assert list(results) == []
 
 
 @BOTH
