@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::Story;
+use common::{Story, alone, children, eventually, is_alive, kill, name, workers};
 use procpool::Error;
 
 fn sleep_for_ever(_: ()) {
@@ -27,4 +27,47 @@ fn a_running_task_can_be_cancelled_before_its_workers_start_was_told() {
         assert!(task.cancel_running());
         assert!(matches!(task.get(), Err(Error::Cancelled)));
     }
+}
+
+/// Sets how many descriptors this process may have; gives how many that were.
+fn limit_descriptors(most: u64) -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is whole and outlives the calls.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
+        let before = std::mem::replace(&mut limit.rlim_cur, most);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0);
+        before
+    }
+}
+
+/// A worker's pidfd gets lost where its parent is out of descriptors at that moment; then the zygote alone knew of its
+/// death, and with that dead as well, the task that the worker ran never ended.
+#[test]
+fn a_death_is_heard_of_although_the_worker_came_without_a_pidfd_and_its_zygote_is_dead() {
+    alone(|story| {
+        let pool = story.pool(1);
+        let first = workers(&pool, 1)[0];
+        let zygote =
+            children(std::process::id()).into_iter().find(|&child| name(child) == "procpool-zygote").unwrap();
+        let before = limit_descriptors(0);
+        kill(first);
+        let mut second = first;
+        eventually("another worker sits there", || {
+            second = pool.stats().workers.first().map_or(first, |worker| worker.pid);
+            second != first
+        });
+        limit_descriptors(before);
+
+        let task = pool.apply_async(sleep_for_ever, ()).unwrap();
+        eventually("the task runs", || pool.stats().running == 1);
+        kill(zygote);
+        eventually("the zygote is gone", || !is_alive(zygote));
+        kill(second);
+        match task.get() {
+            Err(Error::WorkerDied(death)) => assert_eq!(death.pid, second),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(pool.apply(|x: u64| x, 1).unwrap(), 1);
+    });
 }

@@ -202,6 +202,15 @@ pub fn reap_all() {
     while !matches!(rustix::process::wait(WaitOptions::empty()), Err(Errno::CHILD)) {}
 }
 
+/// Whether no process with this pid is alive: for where there are no pidfds. False where nobody can tell.
+pub fn is_gone(pid: u32) -> bool {
+    match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        // The state follows the name, which may hold anything.
+        Ok(text) => text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X'])),
+        Err(error) => matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::SRCH)),
+    }
+}
+
 /// How a process ended, asked of its pidfd by one who need not be its parent (Linux 6.15).
 ///
 /// `None` where the kernel does not tell, and while the process is not yet reaped by its parent.
