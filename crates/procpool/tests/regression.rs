@@ -71,3 +71,29 @@ fn a_death_is_heard_of_although_the_worker_came_without_a_pidfd_and_its_zygote_i
         assert_eq!(pool.apply(|x: u64| x, 1).unwrap(), 1);
     });
 }
+
+/// A region was as large as the limit on address space let it be, to the last page: then the program that made the pool
+/// had no room for its next thread, and aborted.
+#[test]
+fn where_address_space_is_limited_a_pool_takes_no_more_than_it_leaves() {
+    let address_space = || {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').next().unwrap().parse::<u64>().unwrap() * 4096
+    };
+    alone(|story| {
+        let room = address_space() + (3 << 30);
+        let limit = libc::rlimit { rlim_cur: room, rlim_max: libc::RLIM_INFINITY };
+        // Wherever the limit lies between one size of a region and the next.
+        for more in 0..6 {
+            let limit = libc::rlimit { rlim_cur: room + (more << 29), ..limit };
+            // SAFETY: `limit` is whole.
+            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+            let before = address_space();
+            let pool = story.pool(1);
+            let (taken, left) = (address_space() - before, limit.rlim_cur - address_space());
+            // A thread's stack and heap count as well.
+            assert!(left + (256 << 20) >= taken, "{taken} bytes taken, {left} left");
+            assert_eq!(pool.apply(|x: u64| x, 1).unwrap(), 1);
+        }
+    });
+}
