@@ -29,6 +29,11 @@ fn a_running_task_can_be_cancelled_before_its_workers_start_was_told() {
     }
 }
 
+fn zygote() -> u32 {
+    let mut children = children(std::process::id()).into_iter();
+    children.find(|&child| name(child) == "procpool-zygote").unwrap()
+}
+
 /// Sets how many descriptors this process may have; gives how many that were.
 fn limit_descriptors(most: u64) -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -95,5 +100,27 @@ fn where_address_space_is_limited_a_pool_takes_no_more_than_it_leaves() {
             assert!(left + (256 << 20) >= taken, "{taken} bytes taken, {left} left");
             assert_eq!(pool.apply(|x: u64| x, 1).unwrap(), 1);
         }
+    });
+}
+
+/// A zygote that replaced another was started by the supervisor, and inherited that all signals are blocked; so did its
+/// workers, and the programs that those started.
+#[test]
+fn workers_of_a_second_zygote_can_be_reached_by_signals() {
+    fn blocked_signals(_: ()) -> String {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap().trim().to_owned()
+    }
+    alone(|story| {
+        let pool = story.pool(1);
+        let before = pool.apply(blocked_signals, ()).unwrap();
+        let (first, worker) = (zygote(), workers(&pool, 1)[0]);
+        kill(first);
+        eventually("the zygote is gone", || !is_alive(first));
+        kill(worker);
+        eventually("another worker sits there", || {
+            pool.stats().workers.first().is_some_and(|present| present.pid != worker)
+        });
+        assert_eq!(pool.apply(blocked_signals, ()).unwrap(), before);
     });
 }

@@ -243,6 +243,16 @@ pub fn without_signals<T>(start: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Lets all signals come through again which whoever started this process had blocked.
+pub fn unblock_signals() {
+    // SAFETY: the set is initialised by the call that is given it; the mask is this thread's own.
+    unsafe {
+        let mut none = MaybeUninit::uninit();
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+    }
+}
+
 /// Ctrl-C is the foreground program's affair, so from here on `SIGINT` runs a handler that does nothing.
 ///
 /// Not `SIG_IGN`: that would pass to every program which this process starts, and those could not be interrupted.
