@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use crate::launch::ExitStatus;
+use crate::os::poll;
 use crate::os::process::{self, Signal};
 
 /// What is known of a seat.
@@ -26,16 +27,24 @@ pub(crate) struct Member {
     pub(crate) kill_at: Option<Instant>,
     /// Ended for a reason that the supervisor knows: its death says nothing about the pool's health.
     pub(crate) expected: bool,
-    /// Its pidfd says that it is dead, and since when; the launcher has not told how it ended.
-    pub(crate) dead_since: Option<Instant>,
+    /// It is known to be dead, and since when; the launcher has not told how it ended.
+    dead_since: Option<Instant>,
+    /// Its launcher's helper is gone: nobody will tell of its death.
+    orphaned: bool,
 }
 
 /// How long a launcher may take to tell how a worker ended which is known to be dead.
-pub(crate) const REPORT: Duration = Duration::from_millis(500);
+const REPORT: Duration = Duration::from_millis(500);
+
+/// How long the kernel may take to tell how an orphan ended: until whoever adopted it has reaped it.
+const INQUEST: Duration = Duration::from_millis(100);
+
+/// How often to look at an orphan that is dead or has no pidfd.
+const GLANCE: Duration = Duration::from_millis(10);
 
 impl Member {
     pub(crate) fn new(pid: u32, pidfd: Option<OwnedFd>) -> Self {
-        Self { pid, pidfd, kill_at: None, expected: false, dead_since: None }
+        Self { pid, pidfd, kill_at: None, expected: false, dead_since: None, orphaned: false }
     }
 
     /// What becomes readable when the process is dead; `None` where there are no pidfds, or when it is dead already.
@@ -75,9 +84,44 @@ impl Member {
         };
     }
 
-    /// How it ended, where no launcher can tell.
-    pub(crate) fn status_unreported(&self) -> ExitStatus {
+    /// Nobody will tell of its death from now on.
+    pub(crate) fn orphan(&mut self) {
+        self.orphaned = true;
+    }
+
+    /// How it ended, once it is dead and no launcher will tell any more.
+    pub(crate) fn ended_unreported(&mut self, now: Instant) -> Option<ExitStatus> {
+        if self.orphaned && self.pidfd.is_none() && self.dead_since.is_none() {
+            self.watch_by_pid(now);
+        }
+        if self.watched().is_some_and(poll::is_readable) {
+            self.dead_since = Some(now);
+        }
+        let due = self.report_due()?;
         let status = self.pidfd.as_ref().and_then(|pidfd| process::exit_status_from_pidfd(pidfd.as_fd()));
-        status.unwrap_or(ExitStatus::Unknown)
+        let told = self.orphaned && status.is_some();
+        (told || due <= now).then_some(status.unwrap_or(ExitStatus::Unknown))
+    }
+
+    /// Where there was no descriptor left for its pidfd, there may be one now; where there are no pidfds at all, its
+    /// pid must do.
+    fn watch_by_pid(&mut self, now: Instant) {
+        match process::open_pidfd(self.pid) {
+            Ok(pidfd) => self.pidfd = Some(pidfd),
+            Err(_) if process::is_gone(self.pid) => self.dead_since = Some(now),
+            Err(_) => {}
+        }
+    }
+
+    fn report_due(&self) -> Option<Instant> {
+        let patience = if self.orphaned { INQUEST } else { REPORT };
+        self.dead_since.map(|since| since + patience)
+    }
+
+    /// When to look at it again, if nothing says so by itself.
+    pub(crate) fn next_look(&self, now: Instant) -> Option<Instant> {
+        let glance = self.orphaned && (self.pidfd.is_none() || self.dead_since.is_some());
+        let look = if glance { Some(now + GLANCE) } else { self.report_due() };
+        [look, self.kill_at].into_iter().flatten().min()
     }
 }

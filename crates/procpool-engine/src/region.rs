@@ -53,6 +53,9 @@ impl Region {
         let layout = geometry.layout().expect("a geometry of `Geometry::largest` and below");
         let descriptor = memory::create(name, layout.length)?;
         let region = Self::map(&descriptor, layout)?;
+        // Where address space is limited the program is left with as much as the pool takes: else its next thread, or
+        // its next vector, would find no room.
+        drop(Self::map(&descriptor, layout)?);
         region.label();
         Ok((region, descriptor))
     }

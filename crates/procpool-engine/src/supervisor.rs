@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::crew::{Berth, Member, REPORT};
+use crate::crew::{Berth, Member};
 use crate::launch::{ExitStatus, LaunchEvent, Launcher};
 use crate::layout::Seat;
 use crate::os::poll::{self, PollFd, PollFlags};
@@ -113,11 +113,10 @@ impl Supervisor {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
+        let now = Instant::now();
         let awaited = self.crew.iter().any(|berth| matches!(berth, Berth::Awaited));
-        let answer = awaited.then(|| Instant::now() + WATCH);
-        let members = self.members().flat_map(|(_, member)| {
-            [member.kill_at, member.dead_since.map(|since| since + REPORT)].into_iter().flatten()
-        });
+        let answer = awaited.then(|| now + WATCH);
+        let members = self.members().filter_map(|(_, member)| member.next_look(now));
         let launch = self.not_before.filter(|_| self.vacancies() > 0);
         let fixed = [self.next_watch, self.next_measure, launch, answer, self.next_time_limit()];
         fixed.into_iter().flatten().chain(members).min()
@@ -258,7 +257,7 @@ impl Supervisor {
                         self.died(seat as usize, status);
                     }
                 }
-                LaunchEvent::Gone => {}
+                LaunchEvent::Gone => self.members_mut().for_each(Member::orphan),
             }
         }
     }
@@ -279,12 +278,8 @@ impl Supervisor {
         let now = Instant::now();
         for seat in 0..self.crew.len() {
             let Berth::Taken(member) = &mut self.crew[seat] else { continue };
-            if member.watched().is_some_and(poll::is_readable) {
-                member.dead_since = Some(now);
-            }
             // The launcher knows how it ended and usually says so at once; it may be dead itself.
-            if member.dead_since.is_some_and(|since| now.duration_since(since) >= REPORT) {
-                let status = member.status_unreported();
+            if let Some(status) = member.ended_unreported(now) {
                 self.died(seat, status);
             }
         }

@@ -248,6 +248,8 @@ fn prepare(socket: BorrowedFd<'_>) -> Result<Belongings, Obstacle> {
         process::keep_dead_children()
     };
     settle().map_err(|error| Obstacle::of(&error))?;
+    // A zygote that replaces another is started by the supervisor, which blocks them all.
+    process::unblock_signals();
     // Whatever was printed before `procpool::init()` would come out again from every worker. It does not matter if
     // nobody reads it.
     let _ = io::stdout().flush();

@@ -202,6 +202,15 @@ pub fn reap_all() {
     while !matches!(rustix::process::wait(WaitOptions::empty()), Err(Errno::CHILD)) {}
 }
 
+/// Whether no process with this pid is alive: for where there are no pidfds. False where nobody can tell.
+pub fn is_gone(pid: u32) -> bool {
+    match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        // The state follows the name, which may hold anything.
+        Ok(text) => text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X'])),
+        Err(error) => matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::SRCH)),
+    }
+}
+
 /// How a process ended, asked of its pidfd by one who need not be its parent (Linux 6.15).
 ///
 /// `None` where the kernel does not tell, and while the process is not yet reaped by its parent.
@@ -231,6 +240,16 @@ pub fn without_signals<T>(start: impl FnOnce() -> T) -> T {
         let started = start();
         libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut());
         started
+    }
+}
+
+/// Lets all signals come through again which whoever started this process had blocked.
+pub fn unblock_signals() {
+    // SAFETY: the set is initialised by the call that is given it; the mask is this thread's own.
+    unsafe {
+        let mut none = MaybeUninit::uninit();
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
     }
 }
 
@@ -330,13 +349,14 @@ fn own_memory(path: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     let mut pages = text.split_ascii_whitespace().skip(1).map(str::parse::<u64>);
     let (resident, shared) = (pages.next()?.ok()?, pages.next()?.ok()?);
-    Some(resident.saturating_sub(shared) * page_size())
+    Some(resident.saturating_sub(shared) * page_size() as u64)
 }
 
-fn page_size() -> u64 {
+/// How many bytes a page of memory has.
+pub(crate) fn page_size() -> usize {
     // SAFETY: `sysconf` has no precondition.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    u64::try_from(size).unwrap_or(4096)
+    usize::try_from(size).unwrap_or(4096)
 }
 
 /// How many processors this process may use at once: its affinity and its control group's quota count.
