@@ -32,10 +32,11 @@ class Failures:
 
         name = None if function is None else function.name
         if kind == "died":
-            pid, exitcode, signal = details
-            return errors.WorkerDied(pid, signal, exitcode, name, self._crew.last_words(pid))
+            deaths = [errors.Death(*death, self._crew.last_words(death[0])) for death in details[0]]
+            return errors.WorkerDied(*deaths[-1][:3], name, deaths[-1].last_words, deaths)
         if kind == "timed out":
-            return errors.TaskTimeout(details[0], name)
+            ran, timeout, deadline = details
+            return errors.TaskTimeout(ran, name, timeout, deadline)
         if kind == "cancelled":
             return errors.CancelledError()
         if kind == "terminated":

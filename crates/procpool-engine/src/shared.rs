@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use crate::block::{Allocator, Block};
 use crate::collect::Collector;
+use crate::extras::Extras;
 use crate::os::poll;
 use crate::outcome::{Breakdown, Failure, Refusal};
 use crate::pool::Config;
 use crate::region::{Phase, Region};
 use crate::slot::Ticket;
 use crate::spin::Spin;
-use crate::submit::{Books, Copy, Limits};
+use crate::submit::Books;
 use crate::sync::lock;
 
 /// One pool's state in the parent. The private books (*I4*) are here; what workers can write is in `region`.
@@ -33,8 +34,7 @@ pub(crate) struct Shared {
     pub(crate) allocator: Mutex<Allocator>,
     /// How many callers fill a block for a task that is not in the books yet.
     pub(crate) preparing: AtomicUsize,
-    /// What only some tasks have, by slot.
-    pub(crate) extras: Mutex<HashMap<u32, Extra>>,
+    pub(crate) extras: Mutex<Extras>,
     /// Why tasks without a reply have none; written before the slot's word says so.
     pub(crate) endings: Mutex<HashMap<Ticket, Failure>>,
     /// Tasks whose reply was adopted when their worker died.
@@ -54,17 +54,6 @@ pub(crate) struct Shared {
     pub(crate) setup: Setup,
     /// How long callers look at a slot before they sleep.
     pub(crate) spin: Spin,
-}
-
-/// What only tasks with an argument in a block, a time limit or retries have.
-#[derive(Debug)]
-pub(crate) struct Extra {
-    pub(crate) ticket: Ticket,
-    /// The argument's block: the parent's until the outcome is taken.
-    pub(crate) argument: Option<Block>,
-    pub(crate) limits: Limits,
-    /// The payload as it was, for another attempt.
-    pub(crate) copy: Option<Copy>,
 }
 
 /// Where the host's set-up data lies: a block that is never given back.

@@ -84,6 +84,7 @@ impl Supervisor {
             self.hear_launcher();
             self.look_for_dead();
             self.enforce_limits();
+            self.shared.resume_waiting(Instant::now());
             self.watch();
             self.see_off();
             self.staff();
@@ -119,8 +120,9 @@ impl Supervisor {
             [member.kill_at, member.dead_since.map(|since| since + REPORT)].into_iter().flatten()
         });
         let launch = self.not_before.filter(|_| self.vacancies() > 0);
-        let fixed = [self.next_watch, self.next_measure, launch, answer, self.next_time_limit()];
-        fixed.into_iter().flatten().chain(members).min()
+        let tasks = [self.next_time_limit(), self.next_of_tasks()];
+        let fixed = [self.next_watch, self.next_measure, launch, answer];
+        fixed.into_iter().chain(tasks).flatten().chain(members).min()
     }
 
     // ---- what others want ----
@@ -198,7 +200,12 @@ impl Supervisor {
         if phase == Phase::Running {
             return self.target.saturating_sub(present);
         }
-        let unfinished = if phase == Phase::Closed && present < self.target { self.unfinished() } else { 0 };
+        let unfinished = if phase == Phase::Closed && present < self.target {
+            // Whoever came for a task that still waits would find nothing to do, and leave.
+            self.unfinished().saturating_sub(self.shared.waiting())
+        } else {
+            0
+        };
         policy::staff(phase, self.target, unfinished).saturating_sub(present)
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use procpool_engine::launch::{ExitStatus, LaunchEvent};
-use procpool_engine::{Config, Limits, Parts, Pool, PoolError, Refusal};
+use procpool_engine::{self as engine, Config, Parts, Pool, PoolError, Refusal};
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -13,6 +13,7 @@ use pyo3::types::PyDict;
 use crate::encode::Encoder;
 use crate::function::{Call, Function};
 use crate::launcher::{self, Exchange, First, PythonLauncher};
+use crate::limits::Limits;
 use crate::notices::Notices;
 use crate::task::{Host, Task, broken, span};
 
@@ -122,17 +123,16 @@ impl Engine {
     }
 
     /// Accepts a task: `function` called as `call` says with `argument`. `None` when there is no room for it now.
-    #[pyo3(signature = (call, function, argument, timeout=None, retries=0))]
+    #[pyo3(signature = (call, function, argument, limits=None))]
     fn submit(
         &self,
         py: Python<'_>,
         call: u8,
         function: Py<Function>,
         argument: &Bound<'_, PyAny>,
-        timeout: Option<f64>,
-        retries: u32,
+        limits: Option<&Limits>,
     ) -> PyResult<Option<Task>> {
-        let limits = Limits { timeout: span(timeout), retries };
+        let limits = limits.map_or_else(engine::Limits::default, Limits::of_task);
         debug_assert!(Call::from_number(call).is_some());
         let encoded = self.encoder.encode(call, Some(function.get()), argument)?;
         match encoded.send(py, |parts| self.pool.try_submit(parts, limits)) {

@@ -203,7 +203,7 @@ impl Pool {
         Builder::default()
     }
 
-    /// The same calls, with a time limit, retries, a chunk size, a bound on what is read ahead.
+    /// The same calls, with limits on their time, retries, a chunk size, a bound on what is read ahead.
     pub fn options(&self) -> Options<'_> {
         Options::new(self)
     }
