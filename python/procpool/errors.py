@@ -131,18 +131,24 @@ class MemoryLimitExceeded(MemoryError):
     """The task's worker used more memory than the pool allows, and was killed for that.
 
     Attributes:
-        seen: the memory that was seen, in bytes.
+        seen: the memory of its own that it was seen with, in bytes.
         limit: what was allowed, in bytes.
+        task: the function's name.
+        peak: the most memory that the process ever had, in bytes, as the kernel counts it: shared memory and the
+            interpreter's own files included.
     """
 
-    def __init__(self, seen: int, limit: int, task: Optional[str] = None) -> None:
-        super().__init__(seen, limit, task)
+    def __init__(self, seen: int, limit: int, task: Optional[str] = None, peak: Optional[int] = None) -> None:
+        super().__init__(seen, limit, task, peak)
         self.seen = seen
         self.limit = limit
         self.task = task
+        self.peak = seen if peak is None else peak
 
     def __str__(self) -> str:
-        return f"{self.task or 'the task'} was ended: its worker used {self.seen} bytes, and may use {self.limit}"
+        name = self.task or "the task"
+        own = f"its worker used {self.seen} bytes of its own, and may use {self.limit}"
+        return f"{name} was ended: {own}; at its peak it had {self.peak}, shared memory included"
 
 
 class Terminated(RuntimeError):

@@ -42,7 +42,8 @@ class Failures:
         if kind == "terminated":
             return self.terminated(name)
         if kind == "memory":
-            return errors.MemoryLimitExceeded(details[0], details[1], name)
+            seen, limit, peak = details
+            return errors.MemoryLimitExceeded(seen, limit, name, peak)
         if kind == "no room":
             return MemoryError(
                 f"the result of {name}, {details[0]} bytes, found no room in the pool's shared memory: "

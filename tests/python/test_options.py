@@ -328,7 +328,10 @@ def test_a_task_that_uses_too_much_memory_is_ended() -> None:
         with pytest.raises(procpool.MemoryLimitExceeded) as caught:
             pool.apply_async(tasks.grow_and_wait, (600 << 20,)).get(LONG)
         assert isinstance(caught.value, MemoryError)
-        assert caught.value.seen > caught.value.limit == 300 << 20 and "grow_and_wait" in str(caught.value)
+        error = caught.value
+        assert error.peak >= error.seen > error.limit == 300 << 20
+        assert all(str(part) in str(error) for part in ("grow_and_wait", error.seen, error.limit, error.peak))
+        assert pickle.loads(pickle.dumps(error)).peak == error.peak
         assert pool.apply(tasks.same, (1,)) == 1
     pool.join()
 

@@ -4,6 +4,7 @@
 //! ends at that very moment has ended, and nobody is harmed. A time-out counts from the claim, which the worker writes
 //! down and, for tasks that have one, tells the supervisor; a deadline from the submission, so it is known beforehand.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::layout::Seat;
@@ -89,11 +90,13 @@ impl Supervisor {
             };
             let ticket = lock(&self.shared.books).tickets.get(entry.slot as usize).copied();
             if let Some(ticket) = ticket.filter(|&ticket| ticket as u32 == entry.tag) {
-                self.shared.doom(entry.slot, ticket, Failure::MemoryLimit { seen, limit });
+                let peak = process::peak_bytes(member.pid).unwrap_or(seen).max(seen);
+                self.shared.doom(entry.slot, ticket, Failure::MemoryLimit { seen, peak, limit });
             }
         }
-        // A worker that begins a task while nobody measures is found by the watch, at the latest.
-        self.next_measure = (running || self.next_watch.is_some()).then(|| now + MEASURE);
+        // Tasks that are not finished may begin at any moment, and a worker takes a gigabyte in a second.
+        let is_watched = self.shared.watched.load(Ordering::Acquire);
+        self.next_measure = (running || is_watched).then(|| now + MEASURE);
     }
 }
 

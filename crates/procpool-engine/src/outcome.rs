@@ -43,9 +43,12 @@ pub enum Failure {
     Terminated,
     /// Its worker used more memory than the pool allows, and was killed for that.
     MemoryLimit {
-        /// The memory that was seen, in bytes.
+        /// The memory of its own that it was seen with, in bytes.
         seen: u64,
-        /// What was allowed, in bytes.
+        /// The most memory that the process ever had, in bytes, as the kernel counts it: shared memory and the program's
+        /// own pages included. At least `seen`.
+        peak: u64,
+        /// What was allowed of its own, in bytes.
         limit: u64,
     },
     /// Its reply found no room in the arena.

@@ -312,7 +312,12 @@ impl House {
             Step::Scribble(scribble) => self.scribbler.scribble(&scribble),
             Step::Submit { length, buffer, retries, timeout, is_listened_to } => {
                 let timeout = timeout.then_some(Duration::from_millis(1));
-                self.submit(length, buffer, Limits { timeout, deadline: timeout.map(Deadline::after), retries }, is_listened_to);
+                self.submit(
+                    length,
+                    buffer,
+                    Limits { timeout, deadline: timeout.map(Deadline::after), retries },
+                    is_listened_to,
+                );
             }
             Step::Claim(worker) => self.claim(worker),
             Step::Finish(worker, length, kind) => self.finish(worker, length, kind),

@@ -102,7 +102,9 @@ fn describe(py: Python<'_>, failure: &Failure) -> PyResult<(&'static str, Py<PyT
         Failure::TimedOut { ran, limit } => ("timed out", timed_out(py, *ran, *limit)?),
         Failure::Cancelled => ("cancelled", PyTuple::empty(py).unbind()),
         Failure::Terminated => ("terminated", PyTuple::empty(py).unbind()),
-        Failure::MemoryLimit { seen, limit } => ("memory", (*seen, *limit).into_pyobject(py)?.unbind()),
+        Failure::MemoryLimit { seen, peak, limit } => {
+            ("memory", (*seen, *limit, *peak).into_pyobject(py)?.unbind())
+        }
         Failure::NoRoom { bytes } => ("no room", (*bytes,).into_pyobject(py)?.unbind()),
         Failure::Broken(why) => ("broken", broken(py, why)?),
         _ => ("corrupt", PyTuple::empty(py).unbind()),

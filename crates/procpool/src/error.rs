@@ -83,12 +83,16 @@ pub enum Error {
 
     /// The task's worker used more memory than the pool allows, and was killed for that.
     #[error(
-        "the task's worker used {seen} bytes of memory, and the pool allows {limit}: `memory_limit_hard`"
+        "the task's worker used {seen} bytes of memory of its own, and the pool allows {limit}: `memory_limit_hard`; at \
+         its peak it had {peak}, shared memory included"
     )]
     MemoryLimit {
-        /// The memory that was seen, in bytes.
+        /// The memory of its own that it was seen with, in bytes.
         seen: u64,
-        /// What was allowed, in bytes.
+        /// The most memory that the process ever had, in bytes, as the kernel counts it: shared memory and the program's
+        /// own pages included. At least `seen`.
+        peak: u64,
+        /// What was allowed of its own, in bytes.
         limit: u64,
     },
 
@@ -320,7 +324,7 @@ impl From<Failure> for Error {
             Failure::TimedOut { ran, limit } => Self::TimedOut { ran, limit },
             Failure::Cancelled => Self::Cancelled,
             Failure::Terminated => Self::Terminated,
-            Failure::MemoryLimit { seen, limit } => Self::MemoryLimit { seen, limit },
+            Failure::MemoryLimit { seen, peak, limit } => Self::MemoryLimit { seen, peak, limit },
             Failure::NoRoom { bytes } => Self::NoRoom { bytes, arena: None },
             Failure::Broken(why) => (&*why).into(),
             _ => Self::Corrupt,

@@ -497,10 +497,41 @@ fn a_task_that_takes_too_much_memory_is_ended() {
     assert_eq!(pool.apply(take, 10).unwrap(), 10);
     let innocent = pool.apply_async(take, 20).unwrap();
     let error = pool.apply(take, 1_000_000).unwrap_err();
-    let Error::MemoryLimit { seen, limit: allowed } = error else { panic!("{error}") };
-    assert!(seen > limit && allowed == limit, "{seen}");
+    let Error::MemoryLimit { seen, peak, limit: allowed } = error else { panic!("{error}") };
+    assert!(seen > limit && peak >= seen && allowed == limit, "{seen} {peak}");
+    assert!(
+        [seen, peak, limit].iter().all(|bytes| error.to_string().contains(&bytes.to_string())),
+        "{error}"
+    );
     assert_eq!(innocent.get().unwrap(), 20);
     assert_eq!(pool.apply(take, 1).unwrap(), 1);
+}
+
+#[test]
+fn a_task_that_takes_memory_as_fast_as_it_can_is_ended_before_it_has_much() {
+    /// Also the first task of an idle pool, that nobody measured before.
+    fn devour(_: ()) -> usize {
+        let mut taken: Vec<Vec<u8>> = Vec::new();
+        // Enough for the kernel to act, were the limit not there; but not more than the test may take of the machine.
+        while taken.len() < 4 << 10 {
+            taken.push(vec![1; 1 << 20]);
+        }
+        taken.len()
+    }
+    let story = Story::begin();
+    let limit = 64 << 20;
+    let pool = story.build(Pool::builder().workers(1).memory_limit_hard(limit));
+    for _ in 0..3 {
+        let before = workers(&pool, 1)[0];
+        let error = pool.apply(devour, ()).unwrap_err();
+        let Error::MemoryLimit { seen, peak, .. } = error else { panic!("{error}") };
+        println!("limit {} MiB, seen with {}, peak {}", limit >> 20, seen >> 20, peak >> 20);
+        assert!(!is_alive(before));
+        eventually("nobody watches any more", || {
+            thread::sleep(Duration::from_secs(2));
+            pool.stats().running == 0
+        });
+    }
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn only_a_dead_worker_or_a_time_out_is_a_reason_to_try_again() {
     let final_ones = [
         Failure::Cancelled,
         Failure::Terminated,
-        Failure::MemoryLimit { seen: 2, limit: 1 },
+        Failure::MemoryLimit { seen: 2, peak: 3, limit: 1 },
         Failure::NoRoom { bytes: 1 },
         Failure::Corrupt,
         Failure::TimedOut { ran: None, limit: TimeLimit::Deadline(seconds(1)) },
