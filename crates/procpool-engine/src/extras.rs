@@ -59,7 +59,7 @@ impl Extra {
     }
 
     /// When its deadline is; `None` also for one beyond what the clock can say.
-    fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.limits.deadline.and_then(|deadline| deadline.at())
     }
 }

@@ -34,6 +34,8 @@ mod collect;
 #[cfg(not(loom))]
 mod crew;
 #[cfg(not(loom))]
+mod dump;
+#[cfg(not(loom))]
 mod extras;
 #[cfg(not(loom))]
 pub mod launch;
@@ -72,11 +74,14 @@ mod supervisor;
 #[cfg(not(loom))]
 mod task;
 #[cfg(not(loom))]
+mod view;
+#[cfg(not(loom))]
 mod worker;
 
 #[cfg(not(loom))]
 pub use crate::{
     block::{ALIGNMENT, Lease},
+    dump::{Dump, TaskDump},
     outcome::{Breakdown, Death, Failure, Outcome, Refusal, TimeLimit},
     payload::{Parts, Payload},
     policy::RestartIntensity,

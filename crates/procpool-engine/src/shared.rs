@@ -17,6 +17,7 @@ use crate::slot::Ticket;
 use crate::spin::Spin;
 use crate::submit::Books;
 use crate::sync::lock;
+use crate::view::View;
 
 /// One pool's state in the parent. The private books (*I4*) are here; what workers can write is in `region`.
 ///
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// The processes in the seats.
     pub(crate) pids: Mutex<HashMap<u32, u32>>,
+    /// What the supervisor does.
+    pub(crate) view: Mutex<View>,
     /// Whether the supervisor looks at the tasks every second; it does while any is not finished.
     pub(crate) watched: AtomicBool,
     /// What every new worker reads in the region.

@@ -19,6 +19,7 @@ use crate::seat::Status;
 use crate::shared::{Counters, Requests, Shared};
 use crate::submit::Door;
 use crate::sync::{fence, lock};
+use crate::view::View;
 
 /// While tasks are not finished, the region is looked over this often.
 const WATCH: Duration = Duration::from_secs(1);
@@ -107,10 +108,25 @@ impl Supervisor {
             _ => None,
         });
         watched.extend(members.map(|pidfd| PollFd::from_borrowed_fd(pidfd, PollFlags::IN)));
+        self.record(|view| (view.is_asleep, view.until) = (true, timeout.map(|span| Instant::now() + span)));
         if poll::poll(&mut watched, timeout).is_err() {
             // Out of memory in the kernel, or more workers than descriptors: look at everything, a little later.
             std::thread::sleep(PAUSE);
         }
+        drop(watched);
+        self.record(|view| view.is_asleep = false);
+    }
+
+    /// Writes down what it does now, for who wants to know why nothing happens.
+    fn record(&self, change: impl FnOnce(&mut View)) {
+        let awaited = self.crew.iter().enumerate().filter(|(_, berth)| matches!(berth, Berth::Awaited));
+        let mut view = lock(&self.shared.view);
+        view.since = Instant::now();
+        view.target = self.target;
+        view.awaited = awaited.map(|(seat, _)| seat).collect();
+        view.launches_from = self.not_before;
+        view.deaths = self.obituaries.count();
+        change(&mut view);
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -363,6 +379,7 @@ impl Supervisor {
         {
             let mut books = lock(&self.shared.books);
             self.shared.reclaim(&mut books, usize::MAX);
+            lock(&self.shared.view).note_accepted(books.accepted());
         }
         // Also in a pool that is never idle, where other tasks make progress.
         self.looks = self.looks.wrapping_add(1);

@@ -335,6 +335,24 @@ fn status_field(pid: u32, name: &str) -> Option<String> {
     status.lines().find_map(field)
 }
 
+/// A process's state, by the letter that `/proc` has for it. `None` if it is gone.
+pub fn state(pid: u32) -> Option<char> {
+    status_field(pid, "State")?.chars().next()
+}
+
+/// What a letter of [`state`] means.
+pub fn state_name(letter: char) -> &'static str {
+    match letter {
+        'R' => "runs",
+        'S' => "sleeps",
+        'D' => "waits for the disk or a driver",
+        'T' => "is stopped",
+        't' => "is stopped by a debugger",
+        'Z' | 'X' => "is dead",
+        _ => "in another state",
+    }
+}
+
 /// As [`resident_bytes`], of this process.
 pub fn own_resident_bytes() -> Option<u64> {
     own_memory("/proc/self/statm")
@@ -424,6 +442,7 @@ mod tests {
         let resident = own_resident_bytes();
         assert!(resident.is_some_and(|bytes| bytes > 0));
         assert!(peak_bytes(std::process::id()) >= resident);
+        assert!(matches!(state(std::process::id()).map(state_name), Some("runs" | "sleeps")));
         assert!(thread_count().unwrap() >= 1);
         assert!(usable_cpus() >= 1);
     }
