@@ -137,7 +137,7 @@ impl Dump {
         live.truncate(NAMED);
         // While both are locked no argument is freed, so that nobody of this process writes where heads are read.
         let Some(extras) = lock_within(&shared.extras, MOMENT) else { return };
-        let queued_since = |ticket| self.supervisor.as_ref().and_then(|view| view.accepted_before(ticket));
+        let queued_for = |ticket| Some(self.supervisor.as_ref()?.known_since(ticket)?.elapsed());
         let now = Instant::now();
         self.tasks = live
             .into_iter()
@@ -155,7 +155,7 @@ impl Dump {
                         Some(at) if shared.is_ready(slot, ticket) => {
                             Doing::Waits(at.saturating_duration_since(now))
                         }
-                        _ => shared.doing(slot, ticket, || queued_since(ticket)),
+                        _ => shared.doing(slot, ticket, || queued_for(ticket)),
                     },
                     failed: extra.map_or(0, |extra| extra.attempts.failed),
                     left: extra.and_then(|extra| Some(extra.deadline()?.saturating_duration_since(now))),

@@ -54,10 +54,10 @@ impl View {
         self.milestones.push_back((accepted, Instant::now()));
     }
 
-    /// How long ago a task was known to have been accepted.
-    pub(crate) fn accepted_before(&self, ticket: Ticket) -> Option<Duration> {
+    /// When a task was first known to have been accepted.
+    pub(crate) fn known_since(&self, ticket: Ticket) -> Option<Instant> {
         let first = self.milestones.partition_point(|&(accepted, _)| accepted < ticket);
-        self.milestones.get(first).map(|(_, at)| at.elapsed())
+        self.milestones.get(first).map(|&(_, at)| at)
     }
 }
 
@@ -95,14 +95,14 @@ mod tests {
     #[test]
     fn the_age_of_a_task_is_known_from_the_first_milestone_that_has_it() {
         let mut view = View::new(1);
-        assert_eq!(view.accepted_before(1), None);
+        assert_eq!(view.known_since(1), None);
         view.note_accepted(5);
         view.note_accepted(5);
         view.note_accepted(9);
         let (first, second) = (view.milestones[0].1, view.milestones[1].1);
         assert_eq!(view.milestones.len(), 2);
-        assert!(view.accepted_before(5) >= Some(first.elapsed() - Duration::from_secs(1)));
-        assert!(view.accepted_before(6).unwrap() <= second.elapsed());
-        assert_eq!(view.accepted_before(10), None);
+        assert_eq!((view.known_since(1), view.known_since(5)), (Some(first), Some(first)));
+        assert_eq!((view.known_since(6), view.known_since(9)), (Some(second), Some(second)));
+        assert_eq!(view.known_since(10), None);
     }
 }

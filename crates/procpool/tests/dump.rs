@@ -104,7 +104,8 @@ fn a_dump_tells_of_a_worker_that_was_stopped() {
 fn a_dump_tells_of_a_task_that_waits_for_another_attempt() {
     let story = Story::begin();
     let pool = story.pool(1);
-    let poison = pool.options().retries(u32::MAX).apply_async(|_: ()| -> u8 { std::process::abort() }, ()).unwrap();
+    let poison =
+        pool.options().retries(u32::MAX).apply_async(|_: ()| -> u8 { std::process::abort() }, ()).unwrap();
     let waits = || line(&pool, "task 1, ").contains(" for its next attempt; ");
     eventually("it waits", waits);
     eventually("it is cancelled", || poison.cancel());
