@@ -139,6 +139,9 @@ class Engine:
     def end_notices(self) -> None:
         """There will be no more notices than there are."""
 
+    def dump(self, name: Callable[[bytes], Optional[str]]) -> str:
+        """What everybody in the pool is doing. `name` is given the pickles of functions, perhaps cut off."""
+
     def stats(self) -> _Numbers:
         """What the pool does now."""
 

@@ -11,9 +11,9 @@ from concurrent.futures import Executor, _base
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 from functools import partial
 from multiprocessing import get_context
-from typing import Any, Callable, Iterable, Iterator, Optional, Union
+from typing import Any, Callable, Iterable, Iterator, Optional, TextIO, Union
 
-from . import _procpool, pickling, worker
+from . import _procpool, dumping, pickling, worker
 from .crew import Crew
 from .deadlines import Deadline, deadline_after, left
 from .failures import Failures
@@ -474,6 +474,7 @@ class ProcessPoolExecutor(_Calls, Executor):
         self._finalizer = weakref.finalize(self, engine.close)
         self._finalizer.atexit = False  # type: ignore[misc]
         _executors.add(self)
+        dumping.watch(self)
 
     def _grow(self, engine: _procpool.Engine) -> None:
         """Starts one more worker if all there are have something to do."""
@@ -555,6 +556,20 @@ class ProcessPoolExecutor(_Calls, Executor):
         if self._engine is None:
             return Stats(0, 0, 0, 0, 0, 0, 0, [])
         return Stats.of(self._engine)
+
+    def dump(self, file: Optional[TextIO] = None) -> str:
+        """Writes what everybody in the executor is doing to `file`, or to standard error, and returns it: each worker, its
+        process and its stack, each task that has not ended, the queue, the engine's supervisor. For people, and also
+        for an executor that is stuck: it waits for nobody for longer than a second or two."""
+        text = self._describe()
+        dumping.show(text, file)
+        return text
+
+    def _describe(self) -> str:
+        engine, crew = self._engine, self._crew
+        if engine is None or crew is None:
+            return f"executor of process {os.getpid()}: it has no workers\n"
+        return dumping.describe(engine, crew)
 
     def resize(self, max_workers: int) -> None:
         """Changes the number of workers; where it shrinks, workers leave after their present task."""

@@ -22,9 +22,9 @@ from multiprocessing.pool import (  # type: ignore[attr-defined]
     starmapstar as starmapstar,
     worker as worker,
 )
-from typing import Any, Callable, Iterable, Iterator, Optional
+from typing import Any, Callable, Iterable, Iterator, Optional, TextIO
 
-from . import _procpool, pickling
+from . import _procpool, dumping, pickling
 from .crew import Crew
 from .deadlines import deadline_after, left, time_is_over
 from .failures import Failures
@@ -312,6 +312,7 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
         crew.serve(self._engine)
         self._terminate = util.Finalize(self, _terminate_pool, args=(self._engine, crew), exitpriority=15)
         self._state = RUN
+        dumping.watch(self)
 
     # ---- tasks ----
 
@@ -414,6 +415,17 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
     def stats(self) -> Stats:
         """What the pool does now."""
         return Stats.of(self._engine)
+
+    def dump(self, file: Optional[TextIO] = None) -> str:
+        """Writes what everybody in the pool is doing to `file`, or to standard error, and returns it: each worker, its
+        process and its stack, each task that has not ended, the queue, the engine's supervisor. For people, and also
+        for a pool that is stuck: it waits for nobody for longer than a second or two."""
+        text = self._describe()
+        dumping.show(text, file)
+        return text
+
+    def _describe(self) -> str:
+        return dumping.describe(self._engine, self._crew)
 
     def __enter__(self) -> Pool:
         self._check_running()

@@ -13,9 +13,7 @@ from .results import Cache, FailedTask
 APPLY, SPREAD, ONE, MAP, STARMAP = range(5)
 
 
-def make_limits(
-    timeout: Optional[float], deadline: Optional[float], retries: int
-) -> Optional[_procpool.Limits]:
+def make_limits(timeout: Optional[float], deadline: Optional[float], retries: int) -> Optional[_procpool.Limits]:
     """What the options of a call say of its tasks; None where that is nothing."""
     for name, seconds in (("timeout", timeout), ("deadline", deadline)):
         if seconds is not None and not seconds > 0:

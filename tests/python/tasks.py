@@ -525,3 +525,17 @@ def big(kind: str, size: int) -> Any:
         value[-1] = 1
         return value
     return b"\0" * (size - 1) + b"\1"
+
+
+# ---- signals ----
+
+
+def handle_asking_signal(path: str) -> None:
+    """An initializer: the program has its own use for the signal that asks for stacks."""
+    signal.signal(signal.SIGUSR2, lambda number, frame: open(path, "w").close())
+
+
+def forget_asking_signal(_: Any) -> None:
+    """Long enough that each of two workers does it."""
+    signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+    time.sleep(0.05)

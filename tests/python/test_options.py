@@ -164,7 +164,6 @@ def test_between_two_attempts_a_task_holds_no_worker(tmp_path: Any) -> None:
     pool.join()
 
 
-
 def test_a_lost_task_is_tried_again(pool: procpool.Pool, tmp_path: Any) -> None:
     path = str(tmp_path / "tries")
     view = pool.options(retries=3)
@@ -199,7 +198,9 @@ def test_futures_are_tried_again_too(executor: procpool.ProcessPoolExecutor, tmp
     assert executor.options(retries=1).submit(tasks.die_before, path, 2, "done").result(LONG) == "done"
 
 
-@pytest.mark.parametrize("wrong", [{"timeout": 0}, {"timeout": -1}, {"deadline": 0}, {"retries": -1}, {"buffersize": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"timeout": 0}, {"timeout": -1}, {"deadline": 0}, {"retries": -1}, {"buffersize": 0}]
+)
 def test_wrong_options(pool: procpool.Pool, executor: procpool.ProcessPoolExecutor, wrong: Any) -> None:
     for owner in (pool, executor):
         with pytest.raises(ValueError):

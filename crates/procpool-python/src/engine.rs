@@ -8,8 +8,9 @@ use procpool_engine::launch::{ExitStatus, LaunchEvent};
 use procpool_engine::{self as engine, Config, Parts, Pool, PoolError, Refusal};
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 
+use crate::decode::Message;
 use crate::encode::Encoder;
 use crate::function::{Call, Function};
 use crate::launcher::{self, Exchange, First, PythonLauncher};
@@ -242,6 +243,17 @@ impl Engine {
     /// There will be no more notices than there are.
     fn end_notices(&self) {
         self.notices.end();
+    }
+
+    /// What everybody in the pool is doing, as text. `name` is given the pickles of functions, perhaps cut off.
+    fn dump(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<String> {
+        let mut dump = py.detach(|| self.pool.dump());
+        for task in &mut dump.tasks {
+            if let Some(function) = Message::function_in(&task.head) {
+                task.function = name.call1((PyBytes::new(py, function),))?.extract()?;
+            }
+        }
+        Ok(dump.to_string())
     }
 
     /// What the pool does now.
