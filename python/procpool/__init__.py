@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import errors as errors, futures as futures, pool as pool
+    from .dumping import dump_on_signal
     from .errors import (
         CancelledError,
         MemoryLimitExceeded,
@@ -43,6 +44,7 @@ __all__ = [
     "UnpicklableError",
     "WorkerDied",
     "cpu_count",
+    "dump_on_signal",
     "install",
     "uninstall",
 ]
@@ -53,6 +55,7 @@ _LATER = {
     "MaybeEncodingError": "pool",
     "Pool": "pool",
     "ProcessPoolExecutor": "futures",
+    "dump_on_signal": "dumping",
     "install": "installation",
     "uninstall": "installation",
 }

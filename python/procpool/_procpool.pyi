@@ -26,6 +26,14 @@ class Function:
         """For messages."""
 
 @final
+class Limits:
+    """What a call's tasks may cost."""
+
+    def __new__(cls, timeout: Optional[float], deadline: Optional[float], retries: int) -> Limits: ...
+    def begin(self) -> Limits:
+        """The same, for a task that is submitted now and may have to wait for room."""
+
+@final
 class Task:
     """One accepted task. Dropping it does not cancel the task."""
 
@@ -81,8 +89,7 @@ class Engine:
         call: int,
         function: Function,
         argument: Any,
-        timeout: Optional[float] = None,
-        retries: int = 0,
+        limits: Optional[Limits] = None,
     ) -> Optional[Task]:
         """Accepts a task. `None` when there is no room for it now."""
 
@@ -131,6 +138,9 @@ class Engine:
 
     def end_notices(self) -> None:
         """There will be no more notices than there are."""
+
+    def dump(self, name: Callable[[bytes], Optional[str]]) -> str:
+        """What everybody in the pool is doing. `name` is given the pickles of functions, perhaps cut off."""
 
     def stats(self) -> _Numbers:
         """What the pool does now."""

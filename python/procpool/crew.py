@@ -14,7 +14,7 @@ from multiprocessing import process as mp_process
 from multiprocessing.connection import wait
 from typing import Any, Callable, NamedTuple, Optional
 
-from . import _procpool, installation, worker
+from . import _procpool, installation, stacks, worker
 from .deadlines import left
 
 #: Makes the process object for a seat.
@@ -31,6 +31,14 @@ class _Seated(NamedTuple):
     #: What becomes readable when it is dead.
     watched: Any
     pidfd: Optional[int]
+    #: Where its stack can be asked for.
+    stacks: Optional[int]
+
+    def close(self) -> None:
+        """Closes what only the parent of a living worker needs."""
+        for descriptor in (self.pidfd, self.stacks):
+            if descriptor is not None:
+                os.close(descriptor)
 
 
 class Crew:
@@ -50,6 +58,7 @@ class Crew:
         self._words = _make_words()
         self._last_words: deque[tuple[int, str]] = deque(maxlen=_OBITUARIES)
         self._lock = threading.RLock()
+        self._owner = os.getpid()
 
     # ---- births ----
 
@@ -60,15 +69,21 @@ class Crew:
         return pid
 
     def _start(self, seat: int, descriptors: tuple[int, ...]) -> Any:
-        attachment = worker.Attachment(seat, descriptors, self._words, installation.is_installed())
-        process = self._make_process(attachment)
-        start_process(process)
-        self.processes.append(process)
-        pid = getattr(process, "pid", None)
-        if pid is not None:
-            pidfd = _open_pidfd(pid)
-            watched = process.sentinel if pidfd is None else pidfd
-            self._seated[seat] = _Seated(seat, process, pid, watched, pidfd)
+        place = stacks.make_place()
+        try:
+            attachment = worker.Attachment(seat, descriptors, self._words, place, installation.is_installed())
+            process = self._make_process(attachment)
+            start_process(process)
+            self.processes.append(process)
+            pid = getattr(process, "pid", None)
+            if pid is not None:
+                pidfd = _open_pidfd(pid)
+                watched = process.sentinel if pidfd is None else pidfd
+                self._seated[seat] = _Seated(seat, process, pid, watched, pidfd, place)
+                place = None
+        finally:
+            if place is not None:
+                os.close(place)
         return process
 
     def abandon(self) -> None:
@@ -79,8 +94,7 @@ class Crew:
         for process in self.processes:
             process.join()
         for seated in self._seated.values():
-            if seated.pidfd is not None:
-                os.close(seated.pidfd)
+            seated.close()
         self._close()
 
     # ---- the thread ----
@@ -150,8 +164,7 @@ class Crew:
         del self._seated[seated.seat]
         if process in self.processes:
             self.processes.remove(process)
-        if seated.pidfd is not None:
-            os.close(seated.pidfd)
+        seated.close()
         if exitcode != 0 and self._on_death is not None:
             self._on_death(process)
         engine.exited(seated.seat, seated.pid, exitcode)
@@ -159,6 +172,23 @@ class Crew:
     def last_words(self, pid: int) -> Optional[str]:
         """What the worker wrote about its end."""
         return next((text for known, text in list(self._last_words) if known == pid), None)
+
+    def stacks(self) -> list[tuple[int, int, str]]:
+        """Of each worker its seat, its pid, and its stack or why there is none. Bounded in time."""
+        if os.getpid() != self._owner:
+            return []
+        # Whoever starts processes may be what hangs.
+        if not self._lock.acquire(timeout=stacks.PATIENCE):
+            return [(seated.seat, seated.pid, "(processes are being started)") for seated in self._everybody()]
+        try:
+            seated = self._everybody()
+            answers = stacks.ask([stacks.Asked(one.seat, one.pid, one.pidfd, one.stacks) for one in seated])
+            return [(one.seat, one.pid, answers[one.seat]) for one in seated]
+        finally:
+            self._lock.release()
+
+    def _everybody(self) -> list[_Seated]:
+        return sorted(list(self._seated.values()), key=lambda seated: seated.seat)
 
     def join_all(self, engine: _procpool.Engine, deadline: Optional[float]) -> bool:
         """Waits for the end of the engine, then of the threads; False when the time was over first. A thread of the

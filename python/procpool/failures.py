@@ -32,16 +32,18 @@ class Failures:
 
         name = None if function is None else function.name
         if kind == "died":
-            pid, exitcode, signal = details
-            return errors.WorkerDied(pid, signal, exitcode, name, self._crew.last_words(pid))
+            deaths = [errors.Death(*death, self._crew.last_words(death[0])) for death in details[0]]
+            return errors.WorkerDied(*deaths[-1][:3], name, deaths[-1].last_words, deaths)
         if kind == "timed out":
-            return errors.TaskTimeout(details[0], name)
+            ran, timeout, deadline = details
+            return errors.TaskTimeout(ran, name, timeout, deadline)
         if kind == "cancelled":
             return errors.CancelledError()
         if kind == "terminated":
             return self.terminated(name)
         if kind == "memory":
-            return errors.MemoryLimitExceeded(details[0], details[1], name)
+            seen, limit, peak = details
+            return errors.MemoryLimitExceeded(seen, limit, name, peak)
         if kind == "no room":
             return MemoryError(
                 f"the result of {name}, {details[0]} bytes, found no room in the pool's shared memory: "

@@ -11,16 +11,16 @@ from concurrent.futures import Executor, _base
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 from functools import partial
 from multiprocessing import get_context
-from typing import Any, Callable, Iterable, Iterator, Optional, Union
+from typing import Any, Callable, Iterable, Iterator, Optional, TextIO, Union
 
-from . import _procpool, pickling, worker
+from . import _procpool, dumping, pickling, worker
 from .crew import Crew
 from .deadlines import Deadline, deadline_after, left
 from .failures import Failures
 from .pool import GRACE, _checked_buffersize, _handle_results, default_processes
 from .results import Cache, FailedTask
 from .stats import Stats
-from .submission import APPLY, ONE, SPREAD, STARMAP, submit
+from .submission import APPLY, ONE, SPREAD, STARMAP, make_limits, submit
 
 __all__ = ["BrokenProcessPool", "Future", "ProcessPoolExecutor"]
 
@@ -212,8 +212,7 @@ def _make_process(
 class _Calls:
     """The calls of an executor, with limits for each."""
 
-    _timeout: Optional[float] = None
-    _retries = 0
+    _limits: Optional[_procpool.Limits] = None
     _buffersize: Optional[int] = None
 
     @property
@@ -225,7 +224,7 @@ class _Calls:
         executor = self._target
         executor._check_open()
         call, argument = (APPLY, (args, kwargs)) if kwargs else (SPREAD, args)
-        future = Future(executor, executor._submit(call, fn, argument, self._timeout, self._retries))
+        future = Future(executor, executor._submit(call, fn, argument, self._limits))
         executor._pending_work_items.add(id(future), future)
         return future
 
@@ -256,7 +255,7 @@ class _Calls:
 
     def _tasks(self, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], chunksize: int) -> Iterator[Any]:
         executor = self._target
-        submit = partial(executor._submit, timeout=self._timeout, retries=self._retries)
+        submit = partial(executor._submit, limits=self._limits)
         if chunksize > 1:
             items = zip(*iterables)
             while chunk := list(itertools.islice(items, chunksize)):
@@ -407,12 +406,12 @@ class ProcessPoolExecutor(_Calls, Executor):
                     self._start()
 
     def _submit(
-        self, call: int, fn: Callable[..., Any], argument: Any, timeout: Optional[float] = None, retries: int = 0
+        self, call: int, fn: Callable[..., Any], argument: Any, limits: Optional[_procpool.Limits] = None
     ) -> Any:
         engine = self._engine
         if engine is None:
             raise RuntimeError("cannot schedule new futures after shutdown")
-        task = submit(engine, self._pending_work_items, call, fn, argument, timeout, retries)
+        task = submit(engine, self._pending_work_items, call, fn, argument, limits)
         if type(task) is FailedTask:
             self._unsent += 1
             if isinstance(task.error, BrokenProcessPool):
@@ -421,15 +420,25 @@ class ProcessPoolExecutor(_Calls, Executor):
             self._grow(engine)
         return task
 
-    def options(self, *, timeout: Optional[float] = None, retries: int = 0, buffersize: Optional[int] = None) -> _Calls:
-        """The same calls with limits.
+    def options(
+        self,
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional[float] = None,
+        retries: int = 0,
+        buffersize: Optional[int] = None,
+    ) -> _Calls:
+        """The same calls with limits. A task is one call, or one chunk of `map`.
 
         Args:
             timeout: seconds that a task may run; then its worker is killed, and the task ends with `TaskTimeout`.
-            retries: how often a task is tried again whose worker died or was killed for its time.
+            deadline: seconds from its submission, time in the queue included, in which a task must have ended. If it
+                has not begun by then, it never does; if it runs, its worker is killed. Both end it with `TaskTimeout`.
+            retries: how often a task is tried again whose worker died or was killed for its `timeout`: at once, then
+                after a pause that grows from 10 ms to 1.28 s. In the end `WorkerDied` has all the deaths.
             buffersize: how many items `map` reads ahead of the results that were taken.
         """
-        return _Options(self, timeout, retries, buffersize)
+        return _Options(self, make_limits(timeout, deadline, retries), buffersize)
 
     # ---- processes ----
 
@@ -465,6 +474,7 @@ class ProcessPoolExecutor(_Calls, Executor):
         self._finalizer = weakref.finalize(self, engine.close)
         self._finalizer.atexit = False  # type: ignore[misc]
         _executors.add(self)
+        dumping.watch(self)
 
     def _grow(self, engine: _procpool.Engine) -> None:
         """Starts one more worker if all there are have something to do."""
@@ -547,6 +557,20 @@ class ProcessPoolExecutor(_Calls, Executor):
             return Stats(0, 0, 0, 0, 0, 0, 0, [])
         return Stats.of(self._engine)
 
+    def dump(self, file: Optional[TextIO] = None) -> str:
+        """Writes what everybody in the executor is doing to `file`, or to standard error, and returns it: each worker, its
+        process and its stack, each task that has not ended, the queue, the engine's supervisor. For people, and also
+        for an executor that is stuck: it waits for nobody for longer than a second or two."""
+        text = self._describe()
+        dumping.show(text, file)
+        return text
+
+    def _describe(self) -> str:
+        engine, crew = self._engine, self._crew
+        if engine is None or crew is None:
+            return f"executor of process {os.getpid()}: it has no workers\n"
+        return dumping.describe(engine, crew)
+
     def resize(self, max_workers: int) -> None:
         """Changes the number of workers; where it shrinks, workers leave after their present task."""
         if max_workers <= 0:
@@ -588,15 +612,10 @@ class _Options(_Calls):
     """An executor's calls with limits."""
 
     def __init__(
-        self, executor: ProcessPoolExecutor, timeout: Optional[float], retries: int, buffersize: Optional[int]
+        self, executor: ProcessPoolExecutor, limits: Optional[_procpool.Limits], buffersize: Optional[int]
     ) -> None:
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
-        if retries < 0:
-            raise ValueError(f"retries must be 0 or more, not {retries}")
         self._owner = executor
-        self._timeout = timeout
-        self._retries = retries
+        self._limits = limits
         self._buffersize = _checked_buffersize(buffersize)
 
     @property

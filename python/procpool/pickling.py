@@ -14,7 +14,7 @@ import pickle
 import sys
 import types
 from multiprocessing import reduction
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from . import _procpool
 
@@ -134,6 +134,28 @@ def _function_bytes(function: Callable[..., Any]) -> bytes:
             return _by_value(function)
     except REFUSALS as error:
         raise explained(error, function) from None
+
+
+def name_in(data: bytes) -> Optional[str]:
+    """The name in the pickle of a function, of which there may be only a part; None where it has none."""
+    import pickletools
+
+    strings: list[str] = []
+    names: list[str] = []
+    try:
+        for opcode, argument, _ in pickletools.genops(data):
+            if opcode.name == "STACK_GLOBAL":
+                names.append(".".join(strings[-2:]))
+            elif isinstance(argument, str):
+                strings.append(argument)
+    except Exception:
+        # Cut off, or rubbish: then what was read before has to do.
+        pass
+    return next((name for name in names if not name.startswith(_WRAPPERS)), None)
+
+
+#: What pickles wrap functions in, and which is not the function's own name.
+_WRAPPERS = ("functools.", "multiprocessing.", "cloudpickle.", "builtins.getattr", "procpool.")
 
 
 def is_by_value(function: Callable[..., Any]) -> bool:

@@ -22,9 +22,9 @@ from multiprocessing.pool import (  # type: ignore[attr-defined]
     starmapstar as starmapstar,
     worker as worker,
 )
-from typing import Any, Callable, Iterable, Iterator, Optional
+from typing import Any, Callable, Iterable, Iterator, Optional, TextIO
 
-from . import _procpool, pickling
+from . import _procpool, dumping, pickling
 from .crew import Crew
 from .deadlines import deadline_after, left, time_is_over
 from .failures import Failures
@@ -40,7 +40,7 @@ from .results import (
     job_counter as job_counter,
 )
 from .stats import Stats
-from .submission import APPLY, MAP, ONE, SPREAD, STARMAP, submit, submit_each
+from .submission import APPLY, MAP, ONE, SPREAD, STARMAP, make_limits, submit, submit_each
 from .worker import Attachment, check_depth, main as _work, maybe_encoding_error
 
 __all__ = ["Pool", "ThreadPool"]
@@ -65,8 +65,7 @@ def default_processes() -> int:
 class _Calls:
     """The calls of a pool, with limits for each."""
 
-    _timeout: Optional[float] = None
-    _retries = 0
+    _limits: Optional[_procpool.Limits] = None
     _buffersize: Optional[int] = None
 
     @property
@@ -92,7 +91,7 @@ class _Calls:
         pool._check_running()
         result = ApplyResult(pool, callback, error_callback)
         call, argument = (APPLY, (args, kwds)) if kwds else (SPREAD, args)
-        result._begin(pool._submit(call, func, argument, self._timeout, self._retries))
+        result._begin(pool._submit(call, func, argument, self._limits))
         return result
 
     # ---- many ----
@@ -158,7 +157,7 @@ class _Calls:
         pool = self._target
         arguments = iterable if chunksize == 1 else _batches(iterable, chunksize)
         try:
-            yield from submit_each(pool._engine, pool._cache, call, func, arguments, self._timeout, self._retries)
+            yield from submit_each(pool._engine, pool._cache, call, func, arguments, self._limits)
         except Exception as error:
             yield FailedInput(error, pool._engine)
 
@@ -313,6 +312,7 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
         crew.serve(self._engine)
         self._terminate = util.Finalize(self, _terminate_pool, args=(self._engine, crew), exitpriority=15)
         self._state = RUN
+        dumping.watch(self)
 
     # ---- tasks ----
 
@@ -321,9 +321,9 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
         return self
 
     def _submit(
-        self, call: int, func: Callable[..., Any], argument: Any, timeout: Optional[float] = None, retries: int = 0
+        self, call: int, func: Callable[..., Any], argument: Any, limits: Optional[_procpool.Limits] = None
     ) -> Any:
-        return submit(self._engine, self._cache, call, func, argument, timeout, retries)
+        return submit(self._engine, self._cache, call, func, argument, limits)
 
     def _feed(self, tasks: Iterator[Any], iterator: IMapIterator) -> None:
         """Gives `iterator` all of `tasks`, in a thread, since nobody knows how long the input takes to come."""
@@ -347,17 +347,21 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
         self,
         *,
         timeout: Optional[float] = None,
+        deadline: Optional[float] = None,
         retries: int = 0,
         buffersize: Optional[int] = None,
     ) -> _Calls:
-        """The same calls with limits.
+        """The same calls with limits. A task is one call, or one chunk of `map` and `imap`.
 
         Args:
             timeout: seconds that a task may run; then its worker is killed, and the task ends with `TaskTimeout`.
-            retries: how often a task is tried again whose worker died or was killed for its time.
+            deadline: seconds from its submission, time in the queue included, in which a task must have ended. If it
+                has not begun by then, it never does; if it runs, its worker is killed. Both end it with `TaskTimeout`.
+            retries: how often a task is tried again whose worker died or was killed for its `timeout`: at once, then
+                after a pause that grows from 10 ms to 1.28 s. In the end `WorkerDied` has all the deaths.
             buffersize: how many items `imap` reads ahead of the results that were taken.
         """
-        return _Options(self, timeout, retries, buffersize)
+        return _Options(self, make_limits(timeout, deadline, retries), buffersize)
 
     # ---- a pool's life ----
 
@@ -413,6 +417,17 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
         """What the pool does now."""
         return Stats.of(self._engine)
 
+    def dump(self, file: Optional[TextIO] = None) -> str:
+        """Writes what everybody in the pool is doing to `file`, or to standard error, and returns it: each worker, its
+        process and its stack, each task that has not ended, the queue, the engine's supervisor. For people, and also
+        for a pool that is stuck: it waits for nobody for longer than a second or two."""
+        text = self._describe()
+        dumping.show(text, file)
+        return text
+
+    def _describe(self) -> str:
+        return dumping.describe(self._engine, self._crew)
+
     def __enter__(self) -> Pool:
         self._check_running()
         return self
@@ -465,14 +480,9 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
 class _Options(_Calls):
     """A pool's calls with limits."""
 
-    def __init__(self, pool: Pool, timeout: Optional[float], retries: int, buffersize: Optional[int]) -> None:
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
-        if retries < 0:
-            raise ValueError(f"retries must be 0 or more, not {retries}")
+    def __init__(self, pool: Pool, limits: Optional[_procpool.Limits], buffersize: Optional[int]) -> None:
         self._owner = pool
-        self._timeout = timeout
-        self._retries = operator.index(retries)
+        self._limits = limits
         self._buffersize = _checked_buffersize(buffersize)
 
     @property

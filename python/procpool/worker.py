@@ -10,7 +10,7 @@ import traceback
 from multiprocessing import reduction
 from typing import Any, Callable, Optional
 
-from . import _procpool, pickling
+from . import _procpool, pickling, stacks
 
 #: How deep pools of pools may go. Each level multiplies the processes.
 MAX_DEPTH = 10
@@ -28,28 +28,41 @@ _EXCEPTION = b"exception:"
 class Attachment:
     """What a new worker needs to reach its pool. It goes along with the process object, by the means of its context."""
 
-    def __init__(self, seat: int, descriptors: tuple[int, ...], words: Optional[int], is_installed: bool) -> None:
+    def __init__(
+        self,
+        seat: int,
+        descriptors: tuple[int, ...],
+        words: Optional[int],
+        stacks: Optional[int],
+        is_installed: bool,
+    ) -> None:
         self.seat = seat
         self.descriptors = descriptors
         self.words = words
+        self.stacks = stacks
         self.depth = depth + 1
         self.is_installed = is_installed
         self.is_inherited = True
 
     def __getstate__(self) -> dict[str, Any]:
         sent = [reduction.DupFd(descriptor) for descriptor in self.descriptors]
-        words = None if self.words is None else reduction.DupFd(self.words)
-        return {**self.__dict__, "descriptors": sent, "words": words, "is_inherited": False}
+        places = {name: _sent(getattr(self, name)) for name in ("words", "stacks")}
+        return {**self.__dict__, "descriptors": sent, **places, "is_inherited": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.descriptors = tuple(descriptor.detach() for descriptor in state["descriptors"])
-        self.words = None if state["words"] is None else state["words"].detach()
+        for name in ("words", "stacks"):
+            setattr(self, name, None if state[name] is None else state[name].detach())
 
     def take(self) -> tuple[int, ...]:
         """The descriptors, as this process's own."""
         # After a fork the numbers also belong to a copy of the pool's object, which may close them.
         return tuple(map(os.dup, self.descriptors)) if self.is_inherited else self.descriptors
+
+
+def _sent(descriptor: Optional[int]) -> Any:
+    return None if descriptor is None else reduction.DupFd(descriptor)
 
 
 def main(
@@ -63,6 +76,7 @@ def main(
     depth = attachment.depth
     _leave_interrupts_to_the_parent()
     words = _LastWords(attachment)
+    stacks.offer(attachment.stacks)
     if attachment.is_installed:
         from . import installation
 

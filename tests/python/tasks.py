@@ -406,6 +406,18 @@ def die_before(path: str, tries: int, value: Any) -> Any:
     return value
 
 
+def die_in_turn(path: str) -> None:
+    """Exits, is killed, crashes: at each call another."""
+    note(path, "try")
+    with open(path) as file:
+        tries = len(file.read().split())
+    if tries == 1:
+        os._exit(7)
+    if tries == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    ctypes.string_at(0)
+
+
 def die_once_for(folder: str, number: int) -> int:
     """Dies the first time that it is called with this number."""
     path = os.path.join(folder, f"died-{number}")
@@ -513,3 +525,17 @@ def big(kind: str, size: int) -> Any:
         value[-1] = 1
         return value
     return b"\0" * (size - 1) + b"\1"
+
+
+# ---- signals ----
+
+
+def handle_asking_signal(path: str) -> None:
+    """An initializer: the program has its own use for the signal that asks for stacks."""
+    signal.signal(signal.SIGUSR2, lambda number, frame: open(path, "w").close())
+
+
+def forget_asking_signal(_: Any) -> None:
+    """Long enough that each of two workers does it."""
+    signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+    time.sleep(0.05)

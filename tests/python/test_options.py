@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import pickle
 import threading
 import time
 from concurrent.futures import CancelledError
@@ -76,7 +77,91 @@ def test_futures_have_timeouts_too(executor: procpool.ProcessPoolExecutor) -> No
     assert view.submit(tasks.square, 3).result(LONG) == 9
 
 
+# ---- deadlines ----
+
+
+@pytest.mark.parametrize("call", ENDLESS)
+def test_a_task_that_runs_at_its_deadline_is_ended_alone(pool: procpool.Pool, call: Any, gate: Any) -> None:
+    other = pool.apply_async(tasks.wait_for_file, (str(gate), "other"))
+    with pytest.raises(procpool.TaskTimeout) as caught:
+        call(pool.options(deadline=0.5))
+    error = caught.value
+    assert error.ran is not None and (error.timeout, error.deadline) == (None, 0.5)
+    assert "for_ever was ended at its deadline, 0.5 s after its submission: it had run for" in str(error)
+    gate.touch()
+    assert other.get(LONG) == "other"
+
+
+def test_a_task_whose_deadline_passes_in_the_queue_never_runs(tmp_path: Any, gate: Any) -> None:
+    with procpool.Pool(1) as pool:
+        first = pool.apply_async(tasks.wait_for_file, (str(gate), 1))
+        late = pool.options(deadline=0.05, retries=3).apply_async(tasks.note, (str(tmp_path / "log"), 2))
+        patient = pool.options(deadline=LONG).apply_async(tasks.same, (3,))
+        with pytest.raises(procpool.TaskTimeout) as caught:
+            late.get(LONG)
+        assert caught.value.ran is None and str(caught.value).endswith("it had not begun")
+        gate.touch()
+        assert (first.get(LONG), patient.get(LONG)) == (1, 3)
+        assert pool.stats().restarts == 0
+        pool.close()
+        pool.join()
+    assert not (tmp_path / "log").exists()
+
+
+def test_of_timeout_and_deadline_the_first_ends_a_task(pool: procpool.Pool) -> None:
+    for timeout, deadline, reached in [(0.1, LONG, (0.1, None)), (LONG, 0.1, (None, 0.1))]:
+        with pytest.raises(procpool.TaskTimeout) as caught:
+            pool.options(timeout=timeout, deadline=deadline).apply(tasks.for_ever)
+        assert (caught.value.timeout, caught.value.deadline) == reached
+
+
+def test_futures_have_deadlines_too(executor: procpool.ProcessPoolExecutor) -> None:
+    view = executor.options(deadline=0.3)
+    assert isinstance(view.submit(tasks.for_ever).exception(LONG), procpool.TaskTimeout)
+    with pytest.raises(procpool.TaskTimeout):
+        next(view.map(tasks.for_ever, [1]))
+    assert executor.options(deadline=LONG).submit(tasks.square, 3).result(LONG) == 9
+
+
+def test_a_task_timeout_can_be_pickled() -> None:
+    error = pickle.loads(pickle.dumps(procpool.TaskTimeout(None, "task", None, 2.0)))
+    assert (error.ran, error.task, error.timeout, error.deadline) == (None, "task", None, 2.0)
+
+
 # ---- retries ----
+
+
+def test_a_task_that_kills_every_worker_is_reported_with_all_its_deaths(pool: procpool.Pool, tmp_path: Any) -> None:
+    path = str(tmp_path / "tries")
+    with pytest.raises(procpool.WorkerDied) as caught:
+        pool.options(retries=2).apply_async(tasks.die_in_turn, (path,)).get(LONG)
+    error = caught.value
+    assert [(death.signal, death.exitcode) for death in error.deaths] == [(None, 7), (9, None), (11, None)]
+    assert len({death.pid for death in error.deaths}) == 3
+    assert error.deaths[-1] == (error.pid, error.signal, error.exitcode, error.last_words)
+    assert "die_in_turn" in str(error.last_words)
+    assert all(f"worker {death.pid} " in str(error) for death in error.deaths)
+    assert pickle.loads(pickle.dumps(error)).deaths == error.deaths
+
+
+def test_a_death_without_retries_is_the_only_one(pool: procpool.Pool) -> None:
+    with pytest.raises(procpool.WorkerDied) as caught:
+        pool.apply(tasks.killed, (tasks.BAD,))
+    assert [death.pid for death in caught.value.deaths] == [caught.value.pid]
+    assert "retries=" in str(caught.value)
+
+
+def test_between_two_attempts_a_task_holds_no_worker(tmp_path: Any) -> None:
+    path = tmp_path / "tries"
+    with procpool.Pool(1) as pool:
+        poison = pool.options(retries=10**6).apply_async(tasks.die_before, (str(path), 10**6, None))
+        wait_until(lambda: path.exists() and len(path.read_text().split()) >= 7, "it waits for longer than tasks take")
+        view = pool.options(retries=9)
+        assert [view.apply(tasks.square, (number,)) for number in range(20)] == [n * n for n in range(20)]
+        wait_until(poison.cancel, "it can be taken back while it waits")
+        with pytest.raises(CancelledError):
+            poison.get(LONG)
+    pool.join()
 
 
 def test_a_lost_task_is_tried_again(pool: procpool.Pool, tmp_path: Any) -> None:
@@ -113,7 +198,9 @@ def test_futures_are_tried_again_too(executor: procpool.ProcessPoolExecutor, tmp
     assert executor.options(retries=1).submit(tasks.die_before, path, 2, "done").result(LONG) == "done"
 
 
-@pytest.mark.parametrize("wrong", [{"timeout": 0}, {"timeout": -1}, {"retries": -1}, {"buffersize": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"timeout": 0}, {"timeout": -1}, {"deadline": 0}, {"retries": -1}, {"buffersize": 0}]
+)
 def test_wrong_options(pool: procpool.Pool, executor: procpool.ProcessPoolExecutor, wrong: Any) -> None:
     for owner in (pool, executor):
         with pytest.raises(ValueError):
@@ -242,7 +329,10 @@ def test_a_task_that_uses_too_much_memory_is_ended() -> None:
         with pytest.raises(procpool.MemoryLimitExceeded) as caught:
             pool.apply_async(tasks.grow_and_wait, (600 << 20,)).get(LONG)
         assert isinstance(caught.value, MemoryError)
-        assert caught.value.seen > caught.value.limit == 300 << 20 and "grow_and_wait" in str(caught.value)
+        error = caught.value
+        assert error.peak >= error.seen > error.limit == 300 << 20
+        assert all(str(part) in str(error) for part in ("grow_and_wait", error.seen, error.limit, error.peak))
+        assert pickle.loads(pickle.dumps(error)).peak == error.peak
         assert pool.apply(tasks.same, (1,)) == 1
     pool.join()
 

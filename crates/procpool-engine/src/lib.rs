@@ -24,11 +24,19 @@ mod sync;
 mod wake;
 
 #[cfg(not(loom))]
+mod agenda;
+#[cfg(not(loom))]
+mod attempts;
+#[cfg(not(loom))]
 mod block;
 #[cfg(not(loom))]
 mod collect;
 #[cfg(not(loom))]
 mod crew;
+#[cfg(not(loom))]
+mod dump;
+#[cfg(not(loom))]
+mod extras;
 #[cfg(not(loom))]
 pub mod launch;
 #[cfg(not(loom))]
@@ -66,18 +74,21 @@ mod supervisor;
 #[cfg(not(loom))]
 mod task;
 #[cfg(not(loom))]
+mod view;
+#[cfg(not(loom))]
 mod worker;
 
 #[cfg(not(loom))]
 pub use crate::{
     block::{ALIGNMENT, Lease},
-    outcome::{Breakdown, Death, Failure, Outcome, Refusal},
+    dump::{Dump, TaskDump},
+    outcome::{Breakdown, Death, Failure, Outcome, Refusal, TimeLimit},
     payload::{Parts, Payload},
     policy::RestartIntensity,
     pool::{Config, MAX_WORKERS, Pool, PoolError},
     slot::Ticket,
     stats::{Stats, WorkerStats},
-    submit::Limits,
+    submit::{Deadline, Limits},
     task::Task,
     worker::{Call, Notebook, Reply, Worker},
 };

@@ -1,14 +1,17 @@
-//! Limits of running tasks: how long, and with how much memory.
+//! Limits of tasks: how long they run, until when they have ended, and with how much memory.
 //!
 //! A task over its limit is doomed by a change of its own slot, and only then is its worker killed (*I3*): one that
-//! ends at that very moment has ended, and nobody is harmed. Time counts from the claim, which the worker writes down
-//! and, for tasks that have a limit, tells the supervisor.
+//! ends at that very moment has ended, and nobody is harmed. A time-out counts from the claim, which the worker writes
+//! down and, for tasks that have one, tells the supervisor; a deadline from the submission, so it is known beforehand.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::layout::Seat;
 use crate::os::{clock, process};
-use crate::outcome::Failure;
+use crate::outcome::{Failure, TimeLimit};
+use crate::queue::Entry;
+use crate::shared::Shared;
 use crate::slot::Ticket;
 use crate::supervisor::Supervisor;
 use crate::sync::lock;
@@ -30,15 +33,23 @@ impl Supervisor {
         let now = Instant::now();
         for task in self.timed_tasks() {
             if task.ran >= task.timeout {
-                self.shared.doom(task.slot, task.ticket, Failure::TimedOut { ran: task.ran });
+                let limit = TimeLimit::Timeout(task.timeout);
+                self.shared.doom(task.slot, task.ticket, Failure::TimedOut { ran: Some(task.ran), limit });
             }
         }
+        self.shared.enforce_deadlines(now);
         self.measure_memory(now);
         let requests = std::mem::take(&mut *lock(&self.shared.requests));
         self.obey(requests);
         for member in self.members_mut().filter(|member| member.kill_at.is_some_and(|at| at <= now)) {
             member.kill();
         }
+    }
+
+    /// When a task reaches its deadline, or has waited long enough for its next attempt.
+    pub(crate) fn next_of_tasks(&self) -> Option<Instant> {
+        let extras = lock(&self.shared.extras);
+        [extras.deadlines.first(), extras.waiting.first()].into_iter().flatten().min()
     }
 
     /// When the first running task reaches its time limit.
@@ -56,7 +67,7 @@ impl Supervisor {
         let timed = self.members().filter_map(|(seat, _)| {
             let words = self.shared.region.seat(seat)?;
             let entry = words.current()?;
-            let extra = extras.get(&entry.slot).filter(|extra| extra.ticket as u32 == entry.tag)?;
+            let extra = extras.named(entry)?;
             let (timeout, ran) = (extra.limits.timeout?, clock::since(words.began()?));
             Some(TimedTask { slot: entry.slot, ticket: extra.ticket, timeout, ran })
         });
@@ -79,10 +90,48 @@ impl Supervisor {
             };
             let ticket = lock(&self.shared.books).tickets.get(entry.slot as usize).copied();
             if let Some(ticket) = ticket.filter(|&ticket| ticket as u32 == entry.tag) {
-                self.shared.doom(entry.slot, ticket, Failure::MemoryLimit { seen, limit });
+                let peak = process::peak_bytes(member.pid).unwrap_or(seen).max(seen);
+                self.shared.doom(entry.slot, ticket, Failure::MemoryLimit { seen, peak, limit });
             }
         }
-        // A worker that begins a task while nobody measures is found by the watch, at the latest.
-        self.next_measure = (running || self.next_watch.is_some()).then(|| now + MEASURE);
+        // Tasks that are not finished may begin at any moment, and a worker takes a gigabyte in a second.
+        let is_watched = self.shared.watched.load(Ordering::Acquire);
+        self.next_measure = (running || is_watched).then(|| now + MEASURE);
+    }
+}
+
+impl Shared {
+    /// Ends every task whose deadline has come.
+    pub(crate) fn enforce_deadlines(&self, now: Instant) {
+        if lock(&self.extras).deadlines.first().is_none_or(|at| now < at) {
+            return;
+        }
+        let due = {
+            // A task has its deadline before it is ready, under this lock: without it, one might be missed between the
+            // two.
+            let _books = lock(&self.books);
+            lock(&self.extras).deadlines.take_due(now)
+        };
+        due.into_iter().for_each(|(slot, ticket)| self.end_at_deadline(slot, ticket));
+    }
+
+    fn end_at_deadline(&self, slot: u32, ticket: Ticket) {
+        let known = lock(&self.extras).get(slot, ticket).and_then(|extra| {
+            let limit = TimeLimit::Deadline(extra.limits.deadline?.span);
+            Some((limit, extra.attempts.ran))
+        });
+        let Some((limit, ran)) = known else { return };
+        if !self.cancel(slot, ticket, Failure::TimedOut { ran, limit }) {
+            let ran = Some(self.ran(slot, ticket).unwrap_or_default());
+            self.doom(slot, ticket, Failure::TimedOut { ran, limit });
+        }
+    }
+
+    /// How long the worker that has the task has run it; `None` where it has only just begun.
+    pub(crate) fn ran(&self, slot: u32, ticket: Ticket) -> Option<Duration> {
+        let holder = self.region.slot(slot)?.word.read().seat();
+        let words = self.region.seat(holder)?;
+        let is_named = words.current() == Some(Entry::new(slot, ticket));
+        words.began().filter(|_| is_named).map(clock::since)
     }
 }

@@ -24,11 +24,18 @@ pub enum Outcome {
 #[non_exhaustive]
 pub enum Failure {
     /// Its worker died.
-    Died(Death),
-    /// It ran for longer than its time limit, and its worker was killed for that.
+    Died {
+        /// How.
+        last: Death,
+        /// How the workers of earlier attempts died, the oldest first. Of more than a thousand, the last thousand.
+        earlier: Vec<Death>,
+    },
+    /// Its time was over. If it ran, its worker was killed for that.
     TimedOut {
-        /// How long it had run.
-        ran: Duration,
+        /// How long it had run, at its last attempt; `None` if no worker ever began it.
+        ran: Option<Duration>,
+        /// Which time it was.
+        limit: TimeLimit,
     },
     /// It was cancelled.
     Cancelled,
@@ -36,9 +43,12 @@ pub enum Failure {
     Terminated,
     /// Its worker used more memory than the pool allows, and was killed for that.
     MemoryLimit {
-        /// The memory that was seen, in bytes.
+        /// The memory of its own that it was seen with, in bytes.
         seen: u64,
-        /// What was allowed, in bytes.
+        /// The most memory that the process ever had, in bytes, as the kernel counts it: shared memory and the program's
+        /// own pages included. At least `seen`.
+        peak: u64,
+        /// What was allowed of its own, in bytes.
         limit: u64,
     },
     /// Its reply found no room in the arena.
@@ -50,6 +60,15 @@ pub enum Failure {
     Corrupt,
     /// The pool gave up.
     Broken(Arc<Breakdown>),
+}
+
+/// A limit on a task's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeLimit {
+    /// So long each attempt at it may run.
+    Timeout(Duration),
+    /// So long after its submission it must have ended.
+    Deadline(Duration),
 }
 
 /// The death of a worker.

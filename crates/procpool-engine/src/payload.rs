@@ -135,6 +135,16 @@ pub(crate) fn read(region: &Region, slot: &Slot) -> Result<Place, Corrupt> {
     Ok(Place::Block { block, head, buffers })
 }
 
+/// A copy of the first bytes of a task's head, at most `most`. It may be rubbish, since the task's worker may write there
+/// at this moment.
+pub(crate) fn peek(region: &Region, slot: &Slot, most: usize) -> Vec<u8> {
+    match read(region, slot) {
+        Ok(Place::Inline { head }) => slot.peek_inline(head.min(most)),
+        Ok(Place::Block { block, head, .. }) => region.peek(block.offset, head.min(most as u64)),
+        Err(Corrupt) => Vec::new(),
+    }
+}
+
 /// What a worker sent: the bytes of a head, and the memory of its buffers. Its slot is in use for as long as the
 /// payload lives, so it is to be read at once.
 pub struct Payload {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::outcome::Failure;
+use crate::outcome::{Failure, TimeLimit};
 use crate::region::Phase;
 
 /// How many deaths are borne: more than `deaths` workers dead within `within`, none of them for a task's sake and
@@ -72,9 +72,20 @@ pub(crate) fn staff(phase: Phase, target: usize, unfinished: usize) -> usize {
 }
 
 /// Whether a task that failed so is tried again. Only after its worker's death or a time-out: what a function
-/// reports by itself, and what the user asked for, is final.
+/// reports by itself, and what the user asked for, is final. So is a deadline: another attempt would come after it.
 pub(crate) fn tries_again(failure: &Failure, retries_left: u32) -> bool {
-    retries_left > 0 && matches!(failure, Failure::Died(_) | Failure::TimedOut { .. })
+    let was_unlucky =
+        matches!(failure, Failure::Died { .. } | Failure::TimedOut { limit: TimeLimit::Timeout(_), .. });
+    retries_left > 0 && was_unlucky
+}
+
+/// How long a task waits before its next attempt, after so many that failed: not at all after the first, then 10 ms,
+/// doubled each time up to 1.28 s. A task that kills whoever runs it costs the pool a worker at each attempt.
+pub(crate) fn pause_before_attempt(failed: u32) -> Duration {
+    match failed {
+        0 | 1 => Duration::ZERO,
+        _ => Duration::from_millis(10 << (failed - 2).min(7)),
+    }
 }
 
 #[cfg(all(test, not(loom)))]

@@ -21,6 +21,7 @@ use crate::submit::{Books, Door, Limits};
 use crate::supervisor::Supervisor;
 use crate::sync::lock;
 use crate::task::Task;
+use crate::view::View;
 use crate::wake::SEATS;
 
 /// The most workers that a pool can have.
@@ -314,6 +315,7 @@ pub(crate) fn shared(region: Region, poke: OwnedFd, setup: Setup, config: Config
         seats: seats.into(),
         counters: Default::default(),
         pids: Default::default(),
+        view: Mutex::new(View::new(seats as usize)),
         watched: Default::default(),
         setup,
         spin,

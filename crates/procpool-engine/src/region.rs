@@ -213,6 +213,14 @@ impl Region {
         Some(unsafe { slice::from_raw_parts(place, length as usize) })
     }
 
+    /// A copy of bytes that another process may write meanwhile, and which therefore mean nothing for sure.
+    pub(crate) fn peek(&self, offset: u64, length: u64) -> Vec<u8> {
+        let Some(place) = self.range(offset, length) else { return Vec::new() };
+        // SAFETY: inside of the mapping by `range`, and any byte is a `u8`. A byte that another process writes at this
+        // moment is read once, and as it happens to be: volatile.
+        (0..length as usize).map(|index| unsafe { place.add(index).read_volatile() }).collect()
+    }
+
     pub(crate) fn discard(&self, offset: u64, length: u64) {
         if self.range(offset, length).is_some() {
             self.mapping.discard(offset as usize, length as usize);
@@ -254,6 +262,13 @@ impl Slot {
         assert!(bytes.len() <= INLINE, "the caller chose a block for more");
         // SAFETY: within `inline` by the assertion; the caller owns the slot (*I1*).
         unsafe { self.inline.get().cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    }
+
+    /// A copy of the first bytes of the slot's payload, at most [`INLINE`]; as for [`Region::peek`].
+    pub(crate) fn peek_inline(&self, length: usize) -> Vec<u8> {
+        let place = self.inline.get().cast::<u8>();
+        // SAFETY: within `inline`; otherwise as in `Region::peek`.
+        (0..length.min(INLINE)).map(|index| unsafe { place.add(index).read_volatile() }).collect()
     }
 
     /// The first bytes of the slot's payload; none where there cannot be so many.

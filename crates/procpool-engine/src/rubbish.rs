@@ -26,7 +26,7 @@ use crate::queue::Cursor;
 use crate::region::Region;
 use crate::shared::{Setup, Shared};
 use crate::slot::Ticket;
-use crate::submit::{Door, Limits};
+use crate::submit::{Deadline, Door, Limits};
 use crate::sync::lock;
 use crate::task::Task;
 
@@ -275,8 +275,11 @@ impl House {
         words.vacate();
     }
 
-    /// What the supervisor does about an audit: it kills whom it must.
+    /// What the supervisor does about an audit: it kills whom it must. Some time has passed by then.
     fn audit(&mut self, alive: u32) {
+        let later = Instant::now() + Duration::from_secs(2);
+        self.shared.resume_waiting(later);
+        self.shared.enforce_deadlines(later);
         self.shared.audit(|seat| seat < SEATS && alive >> seat & 1 == 1);
         let requests = std::mem::take(&mut *lock(&self.shared.requests));
         let doomed =
@@ -309,7 +312,12 @@ impl House {
             Step::Scribble(scribble) => self.scribbler.scribble(&scribble),
             Step::Submit { length, buffer, retries, timeout, is_listened_to } => {
                 let timeout = timeout.then_some(Duration::from_millis(1));
-                self.submit(length, buffer, Limits { timeout, retries }, is_listened_to);
+                self.submit(
+                    length,
+                    buffer,
+                    Limits { timeout, deadline: timeout.map(Deadline::after), retries },
+                    is_listened_to,
+                );
             }
             Step::Claim(worker) => self.claim(worker),
             Step::Finish(worker, length, kind) => self.finish(worker, length, kind),

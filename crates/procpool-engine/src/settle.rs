@@ -6,9 +6,7 @@ use crate::arena::Owner;
 use crate::layout::Seat;
 use crate::outcome::{Death, Failure};
 use crate::payload::{self, Place};
-use crate::policy;
 use crate::queue::Entry;
-use crate::region::Phase;
 use crate::shared::{Counters, Shared};
 use crate::slot::{State, Ticket};
 use crate::sync::lock;
@@ -92,32 +90,21 @@ impl Shared {
 
     /// `Claimed`, `Doomed` → `Lost`, or another attempt.
     fn lose(&self, slot: u32, ticket: Ticket, seat: u32, death: &Death) {
+        let ran = self.ran(slot, ticket);
         // From here on nobody else can doom it; who did has written down why.
         let _ = self.region.slot(slot).and_then(|shared| shared.word.doom(ticket));
         let doomed = lock(&self.endings).remove(&ticket);
-        let failure =
-            doomed.unwrap_or_else(|| Failure::Died(Death { ticket: Some(ticket), ..death.clone() }));
-        if self.try_again(slot, ticket, seat, &failure) {
+        let failure = doomed.unwrap_or_else(|| Failure::Died {
+            last: Death { ticket: Some(ticket), ..death.clone() },
+            earlier: Vec::new(),
+        });
+        if self.try_again((slot, ticket), seat, &failure, ran) {
             Counters::add(&self.counters.retries, 1);
             self.wake_for_push(false);
         } else {
+            let failure = self.with_earlier_deaths(slot, ticket, failure);
             self.end_without_reply(slot, ticket, failure);
         }
-    }
-
-    fn try_again(&self, slot: u32, ticket: Ticket, seat: u32, failure: &Failure) -> bool {
-        let stopped = self.phase() == Phase::Stopped;
-        let extras = lock(&self.extras);
-        let Some(extra) = extras.get(&slot).filter(|extra| extra.ticket == ticket) else { return false };
-        if stopped || !policy::tries_again(failure, extra.limits.retries) {
-            return false;
-        }
-        // The worker may have kept its argument, see `Lease::keep`.
-        if let Some(argument) = extra.argument {
-            argument.adopt(&self.region, Owner::worker(seat), Owner::PARENT);
-        }
-        drop(extras);
-        self.enqueue_again(slot, ticket)
     }
 
     fn end_without_reply(&self, slot: u32, ticket: Ticket, failure: Failure) {
@@ -247,10 +234,9 @@ impl Shared {
         let queue = self.region.queue();
         let sane = queue.mend(&mut books.tail);
         let mut ready: Vec<(u32, Ticket)> = books.live();
-        ready.retain(|&(slot, ticket)| {
-            let word = self.region.slot(slot).map(|shared| shared.word.read());
-            word.is_some_and(|word| word.is_for(ticket) && word.state() == Some(State::Ready))
-        });
+        let extras = lock(&self.extras);
+        ready.retain(|&(slot, ticket)| self.is_ready(slot, ticket) && !extras.is_waiting(slot, ticket));
+        drop(extras);
         if !ready.is_empty() && (!sane || (ready.len() as u64) > queue.length()) {
             Counters::add(&self.counters.repairs, 1);
             ready.sort_unstable_by_key(|&(_, ticket)| ticket);

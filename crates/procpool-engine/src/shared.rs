@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use crate::block::{Allocator, Block};
 use crate::collect::Collector;
+use crate::extras::Extras;
 use crate::os::poll;
 use crate::outcome::{Breakdown, Failure, Refusal};
 use crate::pool::Config;
 use crate::region::{Phase, Region};
 use crate::slot::Ticket;
 use crate::spin::Spin;
-use crate::submit::{Books, Copy, Limits};
+use crate::submit::Books;
 use crate::sync::lock;
+use crate::view::View;
 
 /// One pool's state in the parent. The private books (*I4*) are here; what workers can write is in `region`.
 ///
@@ -33,8 +35,7 @@ pub(crate) struct Shared {
     pub(crate) allocator: Mutex<Allocator>,
     /// How many callers fill a block for a task that is not in the books yet.
     pub(crate) preparing: AtomicUsize,
-    /// What only some tasks have, by slot.
-    pub(crate) extras: Mutex<HashMap<u32, Extra>>,
+    pub(crate) extras: Mutex<Extras>,
     /// Why tasks without a reply have none; written before the slot's word says so.
     pub(crate) endings: Mutex<HashMap<Ticket, Failure>>,
     /// Tasks whose reply was adopted when their worker died.
@@ -48,23 +49,14 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// The processes in the seats.
     pub(crate) pids: Mutex<HashMap<u32, u32>>,
+    /// What the supervisor does.
+    pub(crate) view: Mutex<View>,
     /// Whether the supervisor looks at the tasks every second; it does while any is not finished.
     pub(crate) watched: AtomicBool,
     /// What every new worker reads in the region.
     pub(crate) setup: Setup,
     /// How long callers look at a slot before they sleep.
     pub(crate) spin: Spin,
-}
-
-/// What only tasks with an argument in a block, a time limit or retries have.
-#[derive(Debug)]
-pub(crate) struct Extra {
-    pub(crate) ticket: Ticket,
-    /// The argument's block: the parent's until the outcome is taken.
-    pub(crate) argument: Option<Block>,
-    pub(crate) limits: Limits,
-    /// The payload as it was, for another attempt.
-    pub(crate) copy: Option<Copy>,
 }
 
 /// Where the host's set-up data lies: a block that is never given back.

@@ -40,7 +40,7 @@ const SEAT_MASK: u64 = (1 << SEAT_BITS) - 1;
 pub(crate) enum State {
     /// No task.
     Free = 0,
-    /// Accepted, waiting for a worker.
+    /// Accepted, waiting for a worker; or, off the queue, for its next attempt.
     Ready = 1,
     /// A worker has it.
     Claimed = 2,

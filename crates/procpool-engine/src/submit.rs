@@ -6,12 +6,13 @@ use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::arena::Owner;
-use crate::layout::LARGE_EXTENT;
+use crate::extras::Extra;
+use crate::layout::{LARGE_EXTENT, Slot};
 use crate::outcome::{Breakdown, Refusal};
 use crate::payload::{self, Parts, Place};
 use crate::queue::{Entry, Tail};
 use crate::region::{Phase, Region};
-use crate::shared::{Extra, Shared};
+use crate::shared::Shared;
 use crate::slot::Ticket;
 use crate::sync::lock;
 use crate::task::{Occupied, Task};
@@ -26,10 +27,36 @@ const STANDSTILL: Duration = Duration::from_secs(1);
 /// What a task may cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// How long it may run; the time that it waits in the queue does not count.
+    /// How long each attempt at it may run; the time that it waits in the queue does not count.
     pub timeout: Option<Duration>,
+    /// Until when it must have ended, whether it waits or runs.
+    pub deadline: Option<Deadline>,
     /// How often it is tried again after its worker died or it timed out.
     pub retries: u32,
+}
+
+/// Until when a task must have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    since: Instant,
+    pub(crate) span: Duration,
+}
+
+impl Deadline {
+    /// So long from now.
+    pub fn after(span: Duration) -> Self {
+        Self::since(Instant::now(), span)
+    }
+
+    /// So long after `since`.
+    pub fn since(since: Instant, span: Duration) -> Self {
+        Self { since, span }
+    }
+
+    /// `None` where the clock does not go so far.
+    pub(crate) fn at(&self) -> Option<Instant> {
+        self.since.checked_add(self.span)
+    }
 }
 
 /// Whether the pool takes tasks.
@@ -172,6 +199,13 @@ pub(crate) struct Copy {
     head: Vec<u8>,
 }
 
+impl Copy {
+    /// Writes it into its slot again, which is the parent's.
+    pub(crate) fn write(&self, slot: &Slot, limits: Limits) {
+        payload::write(slot, kind(limits), &self.place, &self.head);
+    }
+}
+
 impl Shared {
     /// Accepts a task. Where there is no room it waits for some, if `patient`.
     pub(crate) fn submit(
@@ -279,7 +313,10 @@ impl Shared {
                 place: *place,
                 head: if argument.is_none() { parts.head.to_vec() } else { Vec::new() },
             });
-            lock(&self.extras).insert(slot, Extra { ticket, argument, limits, copy });
+            if lock(&self.extras).insert(slot, Extra::new(ticket, argument, limits, copy)) {
+                // Its deadline is the first of all: the supervisor may sleep for longer.
+                self.poke();
+            }
         }
         shared.event.reset();
         payload::write(shared, kind(limits), place, parts.head);
@@ -287,24 +324,11 @@ impl Shared {
         shared.word.publish(ticket);
         if self.region.queue().push(&mut books.tail, Entry::new(slot, ticket)).is_err() {
             shared.word.release();
-            lock(&self.extras).remove(&slot);
+            lock(&self.extras).remove(slot);
             return false;
         }
         books.next_ticket += 1;
         true
-    }
-
-    /// Supervisor: puts a lost task back on the queue; false where that cannot be.
-    pub(crate) fn enqueue_again(&self, slot: u32, ticket: Ticket) -> bool {
-        let mut books = lock(&self.books);
-        let mut extras = lock(&self.extras);
-        let Some(shared) = self.region.slot(slot) else { return false };
-        let Some(extra) = extras.get_mut(&slot).filter(|extra| extra.ticket == ticket) else { return false };
-        let Some(copy) = &extra.copy else { return false };
-        payload::write(shared, kind(extra.limits), &copy.place, &copy.head);
-        extra.limits.retries = extra.limits.retries.saturating_sub(1);
-        shared.word.publish(ticket);
-        self.region.queue().push(&mut books.tail, Entry::new(slot, ticket)).is_ok()
     }
 
     /// After a push: wakes a worker if one sleeps that is needed, and the supervisor if it does not watch. Where the task

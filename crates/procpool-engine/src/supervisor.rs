@@ -19,6 +19,7 @@ use crate::seat::Status;
 use crate::shared::{Counters, Requests, Shared};
 use crate::submit::Door;
 use crate::sync::{fence, lock};
+use crate::view::View;
 
 /// While tasks are not finished, the region is looked over this often.
 const WATCH: Duration = Duration::from_secs(1);
@@ -84,6 +85,7 @@ impl Supervisor {
             self.hear_launcher();
             self.look_for_dead();
             self.enforce_limits();
+            self.shared.resume_waiting(Instant::now());
             self.watch();
             self.see_off();
             self.staff();
@@ -106,10 +108,25 @@ impl Supervisor {
             _ => None,
         });
         watched.extend(members.map(|pidfd| PollFd::from_borrowed_fd(pidfd, PollFlags::IN)));
+        self.record(|view| (view.is_asleep, view.until) = (true, timeout.map(|span| Instant::now() + span)));
         if poll::poll(&mut watched, timeout).is_err() {
             // Out of memory in the kernel, or more workers than descriptors: look at everything, a little later.
             std::thread::sleep(PAUSE);
         }
+        drop(watched);
+        self.record(|view| view.is_asleep = false);
+    }
+
+    /// Writes down what it does now, for who wants to know why nothing happens.
+    fn record(&self, change: impl FnOnce(&mut View)) {
+        let awaited = self.crew.iter().enumerate().filter(|(_, berth)| matches!(berth, Berth::Awaited));
+        let mut view = lock(&self.shared.view);
+        view.since = Instant::now();
+        view.target = self.target;
+        view.awaited = awaited.map(|(seat, _)| seat).collect();
+        view.launches_from = self.not_before;
+        view.deaths = self.obituaries.count();
+        change(&mut view);
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -118,8 +135,9 @@ impl Supervisor {
         let answer = awaited.then(|| now + WATCH);
         let members = self.members().filter_map(|(_, member)| member.next_look(now));
         let launch = self.not_before.filter(|_| self.vacancies() > 0);
-        let fixed = [self.next_watch, self.next_measure, launch, answer, self.next_time_limit()];
-        fixed.into_iter().flatten().chain(members).min()
+        let tasks = [self.next_time_limit(), self.next_of_tasks()];
+        let fixed = [self.next_watch, self.next_measure, launch, answer];
+        fixed.into_iter().chain(tasks).flatten().chain(members).min()
     }
 
     // ---- what others want ----
@@ -197,7 +215,12 @@ impl Supervisor {
         if phase == Phase::Running {
             return self.target.saturating_sub(present);
         }
-        let unfinished = if phase == Phase::Closed && present < self.target { self.unfinished() } else { 0 };
+        let unfinished = if phase == Phase::Closed && present < self.target {
+            // Whoever came for a task that still waits would find nothing to do, and leave.
+            self.unfinished().saturating_sub(self.shared.waiting())
+        } else {
+            0
+        };
         policy::staff(phase, self.target, unfinished).saturating_sub(present)
     }
 
@@ -351,6 +374,7 @@ impl Supervisor {
         {
             let mut books = lock(&self.shared.books);
             self.shared.reclaim(&mut books, usize::MAX);
+            lock(&self.shared.view).note_accepted(books.accepted());
         }
         // Also in a pool that is never idle, where other tasks make progress.
         self.looks = self.looks.wrapping_add(1);

@@ -228,7 +228,7 @@ impl Occupied {
     }
 
     fn release_argument(&self) {
-        let extra = lock(&self.shared.extras).remove(&self.slot);
+        let extra = lock(&self.shared.extras).remove(self.slot);
         if let Some(argument) = extra.and_then(|extra| extra.argument) {
             argument.release(&self.shared.region, Owner::PARENT);
         }

@@ -45,6 +45,14 @@ impl<'a> Message<'a> {
         Ok(Self { call: header[0], cacheable: header[1] != 0, function, start, head, lengths, lease })
     }
 
+    /// The function's pickle in a message of which this is the beginning; it may end early.
+    pub(crate) fn function_in(head: &'a [u8]) -> Option<&'a [u8]> {
+        let (header, rest) = head.split_at_checked(HEADER)?;
+        let (count, length) = (number(&header[4..8]), number(&header[8..12]));
+        let function = rest.get(count.checked_mul(8)?..)?;
+        Some(&function[..length.min(function.len())])
+    }
+
     /// The bytes after all that: an object's pickle, or what else the sender put there.
     pub(crate) fn rest(&self) -> &'a [u8] {
         &self.head[self.start..]

@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use procpool_engine::launch::{ExitStatus, LaunchEvent};
-use procpool_engine::{Config, Limits, Parts, Pool, PoolError, Refusal};
+use procpool_engine::{self as engine, Config, Parts, Pool, PoolError, Refusal};
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 
+use crate::decode::Message;
 use crate::encode::Encoder;
 use crate::function::{Call, Function};
 use crate::launcher::{self, Exchange, First, PythonLauncher};
+use crate::limits::Limits;
 use crate::notices::Notices;
 use crate::task::{Host, Task, broken, span};
 
@@ -122,17 +124,16 @@ impl Engine {
     }
 
     /// Accepts a task: `function` called as `call` says with `argument`. `None` when there is no room for it now.
-    #[pyo3(signature = (call, function, argument, timeout=None, retries=0))]
+    #[pyo3(signature = (call, function, argument, limits=None))]
     fn submit(
         &self,
         py: Python<'_>,
         call: u8,
         function: Py<Function>,
         argument: &Bound<'_, PyAny>,
-        timeout: Option<f64>,
-        retries: u32,
+        limits: Option<&Limits>,
     ) -> PyResult<Option<Task>> {
-        let limits = Limits { timeout: span(timeout), retries };
+        let limits = limits.map_or_else(engine::Limits::default, Limits::of_task);
         debug_assert!(Call::from_number(call).is_some());
         let encoded = self.encoder.encode(call, Some(function.get()), argument)?;
         match encoded.send(py, |parts| self.pool.try_submit(parts, limits)) {
@@ -242,6 +243,17 @@ impl Engine {
     /// There will be no more notices than there are.
     fn end_notices(&self) {
         self.notices.end();
+    }
+
+    /// What everybody in the pool is doing, as text. `name` is given the pickles of functions, perhaps cut off.
+    fn dump(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<String> {
+        let mut dump = py.detach(|| self.pool.dump());
+        for task in &mut dump.tasks {
+            if let Some(function) = Message::function_in(&task.head) {
+                task.function = name.call1((PyBytes::new(py, function),))?.extract()?;
+            }
+        }
+        Ok(dump.to_string())
     }
 
     /// What the pool does now.

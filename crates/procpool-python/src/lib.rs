@@ -10,6 +10,7 @@ mod encode;
 mod engine;
 mod function;
 mod launcher;
+mod limits;
 mod notices;
 mod task;
 mod worker;
@@ -29,6 +30,8 @@ mod _procpool {
     use crate::engine::Engine;
     #[pymodule_export]
     use crate::function::Function;
+    #[pymodule_export]
+    use crate::limits::Limits;
     #[pymodule_export]
     use crate::task::Task;
     #[pymodule_export]

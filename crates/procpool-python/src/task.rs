@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use procpool_engine::os::process::ExitStatus;
-use procpool_engine::{self as engine, Breakdown, Death, Failure, Outcome, Payload};
+use procpool_engine::{self as engine, Breakdown, Death, Failure, Outcome, Payload, TimeLimit};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -98,11 +98,13 @@ impl Task {
 /// A failure as its kind and what is known of it.
 fn describe(py: Python<'_>, failure: &Failure) -> PyResult<(&'static str, Py<PyTuple>)> {
     let described = match failure {
-        Failure::Died(death) => ("died", died(py, death)?),
-        Failure::TimedOut { ran } => ("timed out", (ran.as_secs_f64(),).into_pyobject(py)?.unbind()),
+        Failure::Died { last, earlier } => ("died", died(py, last, earlier)?),
+        Failure::TimedOut { ran, limit } => ("timed out", timed_out(py, *ran, *limit)?),
         Failure::Cancelled => ("cancelled", PyTuple::empty(py).unbind()),
         Failure::Terminated => ("terminated", PyTuple::empty(py).unbind()),
-        Failure::MemoryLimit { seen, limit } => ("memory", (*seen, *limit).into_pyobject(py)?.unbind()),
+        Failure::MemoryLimit { seen, peak, limit } => {
+            ("memory", (*seen, *limit, *peak).into_pyobject(py)?.unbind())
+        }
         Failure::NoRoom { bytes } => ("no room", (*bytes,).into_pyobject(py)?.unbind()),
         Failure::Broken(why) => ("broken", broken(py, why)?),
         _ => ("corrupt", PyTuple::empty(py).unbind()),
@@ -110,13 +112,25 @@ fn describe(py: Python<'_>, failure: &Failure) -> PyResult<(&'static str, Py<PyT
     Ok(described)
 }
 
-fn died(py: Python<'_>, death: &Death) -> PyResult<Py<PyTuple>> {
-    let (exit, signal) = match death.status {
-        ExitStatus::Exited(code) => (Some(code), None),
-        ExitStatus::Signaled(signal) => (None, Some(signal)),
-        _ => (None, None),
+/// All deaths that the task has caused, the oldest first: pid, signal, exit status of each.
+fn died(py: Python<'_>, last: &Death, earlier: &[Death]) -> PyResult<Py<PyTuple>> {
+    let told = |death: &Death| match death.status {
+        ExitStatus::Exited(code) => (death.pid, None, Some(code)),
+        ExitStatus::Signaled(signal) => (death.pid, Some(signal), None),
+        _ => (death.pid, None, None),
     };
-    Ok((death.pid, exit, signal).into_pyobject(py)?.unbind())
+    let deaths: Vec<_> = earlier.iter().chain([last]).map(told).collect();
+    Ok((deaths,).into_pyobject(py)?.unbind())
+}
+
+/// How long it ran, if it did; its timeout or its deadline, whichever was reached.
+fn timed_out(py: Python<'_>, ran: Option<Duration>, limit: TimeLimit) -> PyResult<Py<PyTuple>> {
+    let seconds = |span: Duration| Some(span.as_secs_f64());
+    let (timeout, deadline) = match limit {
+        TimeLimit::Timeout(span) => (seconds(span), None),
+        TimeLimit::Deadline(span) => (None, seconds(span)),
+    };
+    Ok((ran.and_then(seconds), timeout, deadline).into_pyobject(py)?.unbind())
 }
 
 pub(crate) fn broken(py: Python<'_>, why: &Breakdown) -> PyResult<Py<PyTuple>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use procpool_engine::launch::ExitStatus;
-use procpool_engine::{Breakdown, Death, Failure, PoolError, Refusal};
+use procpool_engine::{Breakdown, Death, Failure, PoolError, Refusal, TimeLimit};
 
 use crate::codec::CodecError;
 use crate::task::{Panic, Raised};
@@ -43,14 +43,30 @@ pub enum Error {
     },
 
     /// The worker died while it ran the task. Another takes its place, and no other task is lost.
-    #[error("{0}; only this task is lost, `retries` would try it again")]
+    /// With [`Options::retries`](crate::Options::retries) it was the last of several: see [`WorkerDeath::earlier`].
+    #[error("{0}; {advice}", advice = advice(.0))]
     WorkerDied(WorkerDeath),
 
-    /// The task ran for longer than its `timeout`, and its worker was killed for that.
-    #[error("the task was ended after it had run for {ran:?}, which is more than its timeout")]
+    /// The time of the task was over: its `timeout` or its `deadline`. If it ran, its worker was killed for that.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = procpool::Pool::new(1)?;
+    /// let late = pool.options().deadline(Duration::ZERO).apply_async(|x: u8| x, 1)?;
+    /// match late.get() {
+    ///     Err(procpool::Error::TimedOut { ran: None, .. }) => println!("it never began, and may be sent again"),
+    ///     Err(procpool::Error::TimedOut { ran: Some(ran), .. }) => println!("it was ended after {ran:?}"),
+    ///     other => println!("a fast machine: {other:?}"),
+    /// }
+    /// # Ok::<(), procpool::Error>(())
+    /// ```
+    #[error("the task was ended: {}", over(.ran, .limit))]
     TimedOut {
-        /// How long it had run.
-        ran: Duration,
+        /// How long it had run, at its last attempt; `None` if no worker ever began it.
+        ran: Option<Duration>,
+        /// Which time was over.
+        limit: TimeLimit,
     },
 
     /// A wait ended before the task did. The task goes on, and its handle is as good as before.
@@ -67,12 +83,16 @@ pub enum Error {
 
     /// The task's worker used more memory than the pool allows, and was killed for that.
     #[error(
-        "the task's worker used {seen} bytes of memory, and the pool allows {limit}: `memory_limit_hard`"
+        "the task's worker used {seen} bytes of memory of its own, and the pool allows {limit}: `memory_limit_hard`; at \
+         its peak it had {peak}, shared memory included"
     )]
     MemoryLimit {
-        /// The memory that was seen, in bytes.
+        /// The memory of its own that it was seen with, in bytes.
         seen: u64,
-        /// What was allowed, in bytes.
+        /// The most memory that the process ever had, in bytes, as the kernel counts it: shared memory and the program's
+        /// own pages included. At least `seen`.
+        peak: u64,
+        /// What was allowed of its own, in bytes.
         limit: u64,
     },
 
@@ -175,6 +195,28 @@ fn at(location: &Option<String>) -> String {
     location.as_ref().map(|place| format!(" at {place}")).unwrap_or_default()
 }
 
+fn over(ran: &Option<Duration>, limit: &TimeLimit) -> String {
+    match (limit, ran) {
+        (TimeLimit::Timeout(span), ran) => {
+            format!("it had run for {:?}, and its timeout is {span:?}", ran.unwrap_or_default())
+        }
+        (TimeLimit::Deadline(span), Some(ran)) => {
+            format!("its deadline of {span:?} after its submission has passed; it had run for {ran:?}")
+        }
+        (TimeLimit::Deadline(span), None) => {
+            format!("its deadline of {span:?} after its submission has passed; no worker had begun it")
+        }
+    }
+}
+
+fn advice(death: &WorkerDeath) -> String {
+    if death.earlier.is_empty() {
+        return "only this task is lost, `retries` would try it again".to_owned();
+    }
+    let earlier: Vec<String> = death.earlier.iter().map(ToString::to_string).collect();
+    format!("it was not the first worker that this task has cost: {}", earlier.join("; "))
+}
+
 fn of(arena: &Option<u64>) -> String {
     arena.map(|arena| format!(", which has {arena} in all")).unwrap_or_default()
 }
@@ -200,6 +242,7 @@ pub struct WorkerDeath {
     pub task: Option<u64>,
     /// Its last words: the message of a panic that was not caught, as with `panic = "abort"`.
     pub note: Option<String>,
+    earlier: Vec<WorkerDeath>,
     death: Death,
 }
 
@@ -207,6 +250,27 @@ impl WorkerDeath {
     /// The name of the signal that killed it, such as `SIGSEGV`.
     pub fn signal_name(&self) -> Option<&'static str> {
         self.signal.map(procpool_engine::os::process::signal_name)
+    }
+
+    /// How the workers of earlier attempts at the same task died, the oldest first: none, unless there were
+    /// [`retries`](crate::Options::retries). Attempts that timed out are not among them. Of more than a thousand, the
+    /// last thousand.
+    ///
+    /// ```
+    /// let pool = procpool::Pool::new(1)?;
+    /// let poison = |_: ()| -> u8 { std::process::exit(3) };
+    /// let error = pool.options().retries(2).apply(poison, ()).unwrap_err();
+    /// let procpool::Error::WorkerDied(death) = error else { panic!("{error}") };
+    /// let codes: Vec<_> = death.earlier().iter().chain([&death]).map(|death| death.code).collect();
+    /// assert_eq!(codes, [Some(3); 3]);
+    /// # Ok::<(), procpool::Error>(())
+    /// ```
+    pub fn earlier(&self) -> &[WorkerDeath] {
+        &self.earlier
+    }
+
+    fn with_earlier(last: Death, earlier: Vec<Death>) -> Self {
+        Self { earlier: earlier.into_iter().map(Self::from).collect(), ..Self::from(last) }
     }
 }
 
@@ -223,7 +287,15 @@ impl From<Death> for WorkerDeath {
             ExitStatus::Exited(code) => (None, Some(code)),
             ExitStatus::Unknown => (None, None),
         };
-        Self { pid: death.pid, signal, code, task: death.ticket, note: death.note.clone(), death }
+        Self {
+            pid: death.pid,
+            signal,
+            code,
+            task: death.ticket,
+            note: death.note.clone(),
+            earlier: Vec::new(),
+            death,
+        }
     }
 }
 
@@ -248,11 +320,11 @@ impl From<Raised> for Error {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Died(death) => Self::WorkerDied(death.into()),
-            Failure::TimedOut { ran } => Self::TimedOut { ran },
+            Failure::Died { last, earlier } => Self::WorkerDied(WorkerDeath::with_earlier(last, earlier)),
+            Failure::TimedOut { ran, limit } => Self::TimedOut { ran, limit },
             Failure::Cancelled => Self::Cancelled,
             Failure::Terminated => Self::Terminated,
-            Failure::MemoryLimit { seen, limit } => Self::MemoryLimit { seen, limit },
+            Failure::MemoryLimit { seen, peak, limit } => Self::MemoryLimit { seen, peak, limit },
             Failure::NoRoom { bytes } => Self::NoRoom { bytes, arena: None },
             Failure::Broken(why) => (&*why).into(),
             _ => Self::Corrupt,

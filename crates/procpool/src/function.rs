@@ -109,6 +109,19 @@ where
     Ok(())
 }
 
+/// Which function a request is about, of which this is the beginning; `None` where it makes no sense.
+pub(crate) fn describe(head: &[u8]) -> Option<String> {
+    let (&kind, rest) = head.split_first()?;
+    if kind != BY_OFFSET {
+        let (&length, rest) = rest.split_first()?;
+        return String::from_utf8(rest.get(..length.into())?.to_vec()).ok();
+    }
+    let offset = u32::from_le_bytes(*rest.get(4..)?.first_chunk::<4>()?);
+    let text = Text::of_program();
+    let address = text.address(offset)? - text.loaded_at;
+    Some(format!("the function at {address:#x}"))
+}
+
 /// Worker: finds the function that a request begins with. Gives it and the rest of the head.
 ///
 /// # Errors
@@ -172,6 +185,8 @@ fn named_address(function: Erased) -> Option<&'static str> {
 struct Text {
     start: usize,
     end: usize,
+    /// Where the program's address 0 is.
+    loaded_at: usize,
 }
 
 impl Text {
@@ -201,6 +216,7 @@ fn find_text() -> Text {
         let (info, found) = unsafe { (&*info, &mut *found.cast::<Text>()) };
         // SAFETY: the object has so many program headers, for as long as it is loaded: always, for the program.
         let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
+        found.loaded_at = info.dlpi_addr as usize;
         for header in
             headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0)
         {
@@ -210,7 +226,7 @@ fn find_text() -> Text {
         }
         1
     }
-    let mut text = Text { start: usize::MAX, end: 0 };
+    let mut text = Text { start: usize::MAX, end: 0, loaded_at: 0 };
     // SAFETY: the callback takes what this call passes on, and does not outlive it.
     unsafe { libc::dl_iterate_phdr(Some(first), (&raw mut text).cast()) };
     text

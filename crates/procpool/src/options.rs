@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use procpool_engine::{Limits, Parts, Task};
+use procpool_engine::{Deadline, Limits, Parts, Task};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -32,7 +32,9 @@ use crate::pool::Pool;
 #[must_use = "options do nothing until a call is made with them"]
 pub struct Options<'p> {
     pub(crate) pool: &'p Pool,
-    limits: Limits,
+    timeout: Option<Duration>,
+    deadline: Option<Duration>,
+    retries: u32,
     chunk_size: Option<usize>,
     buffer_size: Option<usize>,
 }
@@ -42,20 +44,44 @@ const AHEAD: usize = 16;
 
 impl<'p> Options<'p> {
     pub(crate) fn new(pool: &'p Pool) -> Self {
-        Self { pool, limits: Limits::default(), chunk_size: None, buffer_size: None }
+        Self { pool, timeout: None, deadline: None, retries: 0, chunk_size: None, buffer_size: None }
     }
 
     /// How long a task (a chunk, in `map` and `imap`) may run. One that runs longer is ended with
-    /// [`Error::TimedOut`](crate::Error::TimedOut), and its worker replaced. The time in the queue does not count.
+    /// [`Error::TimedOut`](crate::Error::TimedOut), and its worker replaced. The time in the queue does not count: see
+    /// [`Options::deadline`].
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.limits.timeout = Some(timeout);
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Until when a task (a chunk, in `map` and `imap`) must have ended, counted from its submission, the time in the
+    /// queue included. One that no worker has begun by then is taken off the queue and never runs; one that runs is
+    /// ended, and its worker replaced. Both end with [`Error::TimedOut`](crate::Error::TimedOut), which tells them
+    /// apart, and there is no further attempt. May be combined with [`Options::timeout`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = procpool::Pool::new(1)?;
+    /// let answers = pool.options().timeout(Duration::from_secs(10)).deadline(Duration::from_secs(60));
+    /// assert_eq!(answers.apply(|x: u32| x / 2, 8)?, 4);
+    /// # Ok::<(), procpool::Error>(())
+    /// ```
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
         self
     }
 
     /// How often a task is tried again whose worker died, or which timed out. What a function itself reports, a panic
     /// included, is final.
+    ///
+    /// The second attempt is made at once. Before each further one the task waits, first 10 ms, then twice as long each
+    /// time up to 1.28 s, so that one which kills whoever runs it leaves the workers to others; it can be cancelled
+    /// meanwhile. After the last attempt [`Error::WorkerDied`](crate::Error::WorkerDied) has all the deaths that the
+    /// task has cost.
     pub fn retries(mut self, retries: u32) -> Self {
-        self.limits.retries = retries;
+        self.retries = retries;
         self
     }
 
@@ -184,15 +210,17 @@ impl<'p> Options<'p> {
         A: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {
+        let deadline = self.deadline.map(Deadline::after);
+        let limits = Limits { timeout: self.timeout, deadline, retries: self.retries };
         Encoded::with_spare(|out| {
             function::write(function, shape, &mut out.head)?;
             arguments(out)?;
             let parts = |buffers| Parts { head: &out.head, tail: &[], buffers };
             let task = if out.buffers.is_empty() {
-                self.pool.engine.submit(&parts(&[]), self.limits)
+                self.pool.engine.submit(&parts(&[]), limits)
             } else {
                 let buffers: Vec<&[u8]> = out.buffers.iter().map(Outgoing::bytes).collect();
-                self.pool.engine.submit(&parts(&buffers), self.limits)
+                self.pool.engine.submit(&parts(&buffers), limits)
             };
             Ok(task?)
         })

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use procpool_engine::launch::ZygoteLauncher;
 use procpool_engine::os::process;
-use procpool_engine::{self as engine, Config, Parts, RestartIntensity, Stats};
+use procpool_engine::{self as engine, Config, Dump, Parts, RestartIntensity, Stats};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -203,7 +203,7 @@ impl Pool {
         Builder::default()
     }
 
-    /// The same calls, with a time limit, retries, a chunk size, a bound on what is read ahead.
+    /// The same calls, with limits on their time, retries, a chunk size, a bound on what is read ahead.
     pub fn options(&self) -> Options<'_> {
         Options::new(self)
     }
@@ -320,6 +320,51 @@ impl Pool {
     /// What the pool does now: tasks queued, running, done, failed; each worker's process, tasks and memory.
     pub fn stats(&self) -> Stats {
         self.engine.stats()
+    }
+
+    /// What everybody in the pool is doing: each worker and its process, each task that has not ended, the queue, the
+    /// supervisor. For people: print it. It waits for nobody, so a pool that is stuck can still be asked.
+    ///
+    /// Functions registered by [`macro@crate::task`] are named, others by their address in the program, which
+    /// `addr2line -Cfe PROGRAM ADDRESS` translates.
+    ///
+    /// ```
+    /// let pool = procpool::Pool::new(1)?;
+    /// let slow = pool.apply_async(|seconds: u64| std::thread::sleep(std::time::Duration::from_secs(seconds)), 3600)?;
+    /// println!("{}", pool.dump());
+    /// # drop(slow);
+    /// # Ok::<(), procpool::Error>(())
+    /// ```
+    ///
+    /// A program that wants to be asked from outside lets a thread of its own wait for a signal:
+    ///
+    /// ```no_run
+    /// use std::sync::Arc;
+    ///
+    /// let pool = Arc::new(procpool::Pool::new(2)?);
+    /// let watched = Arc::downgrade(&pool);
+    /// // `kill -USR2 PID`. Before other threads of the program start, so that the signal is blocked in all of them.
+    /// let signals = unsafe {
+    ///     let mut signals = std::mem::zeroed();
+    ///     libc::sigaddset(&mut signals, libc::SIGUSR2);
+    ///     libc::pthread_sigmask(libc::SIG_BLOCK, &signals, std::ptr::null_mut());
+    ///     signals
+    /// };
+    /// std::thread::spawn(move || {
+    ///     let mut number = 0;
+    ///     while unsafe { libc::sigwait(&signals, &mut number) } == 0 {
+    ///         let Some(pool) = watched.upgrade() else { return };
+    ///         eprintln!("{}", pool.dump());
+    ///     }
+    /// });
+    /// # Ok::<(), procpool::Error>(())
+    /// ```
+    pub fn dump(&self) -> Dump {
+        let mut dump = self.engine.dump();
+        for task in &mut dump.tasks {
+            task.function = function::describe(&task.head);
+        }
+        dump
     }
 
     /// Changes the number of workers. New ones are started at once; surplus ones leave after their present task.

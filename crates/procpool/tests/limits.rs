@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Gate, PATIENCE, Story, alone, eventually, is_alive, kill, workers};
-use procpool::{Buffer, Error, Pool};
+use procpool::{Buffer, Error, Options, Pool, TimeLimit};
 
 fn square(x: u64) -> u64 {
     x * x
@@ -56,8 +56,9 @@ fn a_task_that_runs_too_long_is_ended_and_its_worker_replaced() {
     let worker = workers(&pool, 1)[0];
     let limit = Duration::from_millis(100);
     let error = pool.options().timeout(limit).apply(sleep_for_ever, ()).unwrap_err();
-    let Error::TimedOut { ran } = error else { panic!("{error}") };
+    let Error::TimedOut { ran: Some(ran), limit: reached } = error else { panic!("{error}") };
     assert!(ran >= limit, "{ran:?}");
+    assert_eq!(reached, TimeLimit::Timeout(limit));
     assert!(!is_alive(worker));
     assert_eq!(pool.apply(square, 3).unwrap(), 9);
 }
@@ -120,6 +121,137 @@ fn no_time_at_all_is_a_limit_like_any_other() {
     let limited = pool.options().timeout(Duration::ZERO);
     assert!(matches!(limited.apply(sleep_for_ever, ()), Err(Error::TimedOut { .. })));
     assert!(matches!(limited.apply(square, 2), Ok(4) | Err(Error::TimedOut { .. })));
+}
+
+#[test]
+fn a_worker_is_killed_soon_after_its_tasks_time_is_over() {
+    let story = Story::begin();
+    let pool = story.pool(2);
+    let promised = Duration::from_millis(50);
+    let limit = Duration::from_millis(100);
+    let mut late = Vec::new();
+    for kind in [Options::timeout, Options::deadline] {
+        for _ in 0..10 {
+            let began = Instant::now();
+            let error = kind(pool.options(), limit).apply(sleep_for_ever, ()).unwrap_err();
+            assert!(matches!(error, Error::TimedOut { ran: Some(_), .. }), "{error}");
+            late.push(began.elapsed().saturating_sub(limit));
+        }
+    }
+    late.sort();
+    println!(
+        "the caller heard of it after {:?} at best, {:?} mostly, {:?} at worst",
+        late[0], late[10], late[19]
+    );
+    // The machine may be busy with other tests, but not all the time.
+    assert!(late[0] < promised, "{late:?}");
+}
+
+// ---- deadlines ----
+
+#[test]
+fn a_task_whose_deadline_passes_in_the_queue_is_never_run() {
+    let story = Story::begin();
+    let (pool, gate) = (story.pool(1), Gate::closed());
+    let running = gate.enter(&pool);
+    let attempts = Attempts::new();
+    let begin = |folder: String| begin_attempt(&folder);
+    let deadline = Duration::from_millis(50);
+    let queued = pool.options().deadline(deadline).retries(3).apply_async(begin, attempts.path()).unwrap();
+    let patient = pool.options().deadline(PATIENCE).apply_async(square, 3).unwrap();
+    let error = queued.get().unwrap_err();
+    let Error::TimedOut { ran: None, limit: TimeLimit::Deadline(reached) } = error else { panic!("{error}") };
+    assert_eq!(reached, deadline);
+    assert!(error.to_string().contains("no worker had begun it"), "{error}");
+    gate.open();
+    assert_eq!((running.get().unwrap(), patient.get().unwrap()), (1, 9));
+    assert_eq!((attempts.count(), pool.stats().retries, pool.stats().restarts), (0, 0, 0));
+}
+
+#[test]
+fn a_task_that_runs_at_its_deadline_is_ended_and_no_other() {
+    let story = Story::begin();
+    let (pool, gate) = (story.pool(2), Gate::closed());
+    let innocent = gate.enter(&pool);
+    let deadline = Duration::from_millis(100);
+    let limited = pool.options().deadline(deadline).retries(5);
+    let error = limited.apply(sleep_for_ever, ()).unwrap_err();
+    let Error::TimedOut { ran: Some(ran), limit } = error else { panic!("{error}") };
+    assert!(limit == TimeLimit::Deadline(deadline) && ran > Duration::ZERO, "{ran:?}");
+    gate.open();
+    assert_eq!(innocent.get().unwrap(), 1);
+    assert_eq!(pool.stats().retries, 0, "another attempt would come after the deadline");
+}
+
+#[test]
+fn of_timeout_and_deadline_the_one_that_comes_first_ends_a_task() {
+    let story = Story::begin();
+    let pool = story.pool(1);
+    let (short, long) = (Duration::from_millis(50), PATIENCE);
+    let ended_by = |timeout, deadline| {
+        let options = pool.options().timeout(timeout).deadline(deadline);
+        match options.apply(sleep_for_ever, ()) {
+            Err(Error::TimedOut { limit, .. }) => limit,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(ended_by(short, long), TimeLimit::Timeout(short));
+    assert_eq!(ended_by(long, short), TimeLimit::Deadline(short));
+}
+
+#[test]
+fn deadlines_hold_in_any_order_and_for_many_tasks() {
+    let story = Story::begin();
+    let (pool, gate) = (story.pool(1), Gate::closed());
+    let running = gate.enter(&pool);
+    let deadline =
+        |x: u64| Duration::from_millis(if x.is_multiple_of(2) { 60_000 } else { 1 + x * 37 % 200 });
+    let submit = |x| pool.options().deadline(deadline(x)).apply_async(square, x).unwrap();
+    let handles: Vec<_> = (0..1000).map(|x| (x, submit(x))).collect();
+    let (even, odd): (Vec<_>, Vec<_>) = handles.into_iter().partition(|(x, _)| x.is_multiple_of(2));
+    for (_, handle) in odd {
+        assert!(matches!(handle.get(), Err(Error::TimedOut { ran: None, .. })));
+    }
+    gate.open();
+    assert!(even.into_iter().all(|(x, handle)| handle.get().unwrap() == square(x)));
+    assert_eq!(running.get().unwrap(), 1);
+}
+
+#[test]
+fn a_deadline_of_a_task_that_has_ended_harms_nobody() {
+    let story = Story::begin();
+    let pool = story.pool(1);
+    let deadline = Duration::from_secs(3);
+    let kept: Vec<_> =
+        (0..10).map(|x| pool.options().deadline(deadline).apply_async(square, x).unwrap()).collect();
+    let submitted = Instant::now();
+    kept.iter().for_each(|handle| handle.wait());
+    let worker = workers(&pool, 1)[0];
+    // The slots of these are used again, by tasks without a limit.
+    assert!((0..10).all(|x| pool.options().deadline(deadline).apply(square, x).unwrap() == square(x)));
+    let gate = Gate::closed();
+    let running = gate.enter(&pool);
+    eventually("all deadlines have passed", || submitted.elapsed() > deadline * 2);
+    gate.open();
+    assert_eq!(running.get().unwrap(), 1);
+    assert!(kept.into_iter().zip(0..).all(|(handle, x)| handle.get().unwrap() == square(x)));
+    assert_eq!(workers(&pool, 1), [worker]);
+}
+
+#[test]
+fn a_deadline_ends_the_wait_for_another_attempt() {
+    fn die(folder: String) {
+        begin_attempt(&folder);
+        std::process::abort();
+    }
+    let story = Story::begin();
+    let pool = story.pool(1);
+    let attempts = Attempts::new();
+    let options = pool.options().retries(u32::MAX).deadline(Duration::from_secs(1));
+    let error = options.apply(die, attempts.path()).unwrap_err();
+    let Error::TimedOut { ran: Some(_), limit: TimeLimit::Deadline(_) } = error else { panic!("{error}") };
+    println!("{} attempts before the deadline", attempts.count());
+    assert_eq!(pool.apply(square, 3).unwrap(), 9);
 }
 
 // ---- retries ----
@@ -238,6 +370,75 @@ fn a_task_that_waits_for_another_attempt_can_be_cancelled_and_terminated() {
     }
 }
 
+#[test]
+fn a_task_that_kills_every_worker_is_reported_with_all_its_deaths() {
+    fn die(folder: String) {
+        match begin_attempt(&folder) {
+            0 => std::process::exit(7),
+            // SAFETY: `kill` has no precondition.
+            1 => unsafe { libc::kill(libc::getpid(), libc::SIGKILL) },
+            _ => std::process::abort(),
+        };
+    }
+    let story = Story::begin();
+    let (pool, gate) = (story.pool(2), Gate::closed());
+    let innocent = gate.enter(&pool);
+    let attempts = Attempts::new();
+    let poison = pool.options().retries(3).apply_async(die, attempts.path()).unwrap();
+    let error = poison.get().unwrap_err();
+    let Error::WorkerDied(last) = &error else { panic!("{error}") };
+    let all: Vec<_> = last.earlier().iter().chain([last]).collect();
+    let causes: Vec<_> = all.iter().map(|death| (death.code, death.signal)).collect();
+    let expected = [(Some(7), None), (None, Some(9)), (None, Some(6)), (None, Some(6))];
+    assert_eq!(causes, expected, "{error}");
+    assert!(all.iter().all(|death| death.task == last.task && death.earlier().is_empty() || *death == last));
+    let said = error.to_string();
+    assert!(all.iter().all(|death| said.contains(&format!("worker {} ", death.pid))), "{said}");
+    gate.open();
+    assert_eq!((innocent.get().unwrap(), attempts.count(), pool.stats().retries), (1, 4, 3));
+}
+
+#[test]
+fn between_two_attempts_a_task_holds_no_worker() {
+    fn die(folder: String) {
+        begin_attempt(&folder);
+        std::process::abort();
+    }
+    let story = Story::begin();
+    let pool = story.pool(1);
+    let attempts = Attempts::new();
+    let poison = pool.options().retries(u32::MAX).apply_async(die, attempts.path()).unwrap();
+    eventually("it waits for longer than a task takes", || attempts.count() >= 6);
+    for x in 0..50 {
+        assert_eq!(pool.options().retries(9).apply(square, x).unwrap(), square(x));
+    }
+    let waits = |_: u32| pool.stats().queued == 1 && pool.stats().running == 0;
+    eventually("it waits", || (0..1000).any(waits));
+    assert!(poison.cancel(), "it is on no worker, so it can be taken back");
+    let tried = attempts.count();
+    assert!(matches!(poison.get(), Err(Error::Cancelled)));
+    // Its turn comes, and nothing happens.
+    thread::sleep(Duration::from_millis(1500));
+    assert_eq!((attempts.count(), pool.apply(square, 3).unwrap(), pool.stats().repairs), (tried, 9, 0));
+}
+
+#[test]
+fn a_closed_pool_makes_all_attempts_and_starts_workers_only_for_them() {
+    fn die_often(folder: String) -> usize {
+        let before = begin_attempt(&folder);
+        if before < 6 { std::process::abort() } else { before }
+    }
+    let story = Story::begin();
+    let pool = story.pool(2);
+    let attempts = Attempts::new();
+    let handle = pool.options().retries(6).apply_async(die_often, attempts.path()).unwrap();
+    pool.close();
+    pool.join().unwrap();
+    assert_eq!((handle.get().unwrap(), attempts.count()), (6, 7));
+    println!("{} workers were started after the first two", pool.stats().restarts);
+    assert!(pool.stats().restarts <= 8, "{}", pool.stats().restarts);
+}
+
 // ---- workers ----
 
 #[test]
@@ -296,10 +497,41 @@ fn a_task_that_takes_too_much_memory_is_ended() {
     assert_eq!(pool.apply(take, 10).unwrap(), 10);
     let innocent = pool.apply_async(take, 20).unwrap();
     let error = pool.apply(take, 1_000_000).unwrap_err();
-    let Error::MemoryLimit { seen, limit: allowed } = error else { panic!("{error}") };
-    assert!(seen > limit && allowed == limit, "{seen}");
+    let Error::MemoryLimit { seen, peak, limit: allowed } = error else { panic!("{error}") };
+    assert!(seen > limit && peak >= seen && allowed == limit, "{seen} {peak}");
+    assert!(
+        [seen, peak, limit].iter().all(|bytes| error.to_string().contains(&bytes.to_string())),
+        "{error}"
+    );
     assert_eq!(innocent.get().unwrap(), 20);
     assert_eq!(pool.apply(take, 1).unwrap(), 1);
+}
+
+#[test]
+fn a_task_that_takes_memory_as_fast_as_it_can_is_ended_before_it_has_much() {
+    /// Also the first task of an idle pool, that nobody measured before.
+    fn devour(_: ()) -> usize {
+        let mut taken: Vec<Vec<u8>> = Vec::new();
+        // Enough for the kernel to act, were the limit not there; but not more than the test may take of the machine.
+        while taken.len() < 4 << 10 {
+            taken.push(vec![1; 1 << 20]);
+        }
+        taken.len()
+    }
+    let story = Story::begin();
+    let limit = 64 << 20;
+    let pool = story.build(Pool::builder().workers(1).memory_limit_hard(limit));
+    for _ in 0..3 {
+        let before = workers(&pool, 1)[0];
+        let error = pool.apply(devour, ()).unwrap_err();
+        let Error::MemoryLimit { seen, peak, .. } = error else { panic!("{error}") };
+        println!("limit {} MiB, seen with {}, peak {}", limit >> 20, seen >> 20, peak >> 20);
+        assert!(!is_alive(before));
+        eventually("nobody watches any more", || {
+            thread::sleep(Duration::from_secs(2));
+            pool.stats().running == 0
+        });
+    }
 }
 
 #[test]

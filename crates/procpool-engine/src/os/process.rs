@@ -340,6 +340,38 @@ pub fn resident_bytes(pid: u32) -> Option<u64> {
     own_memory(&format!("/proc/{pid}/statm"))
 }
 
+/// The most memory that a process ever had resident, shared memory and files included. `None` if it is gone or `/proc`
+/// hides it.
+pub fn peak_bytes(pid: u32) -> Option<u64> {
+    let kibibytes = status_field(pid, "VmHWM")?;
+    kibibytes.trim_end_matches("kB").trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// What `/proc` says of a process under this name.
+fn status_field(pid: u32, name: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let field = |line: &str| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned());
+    status.lines().find_map(field)
+}
+
+/// A process's state, by the letter that `/proc` has for it. `None` if it is gone.
+pub fn state(pid: u32) -> Option<char> {
+    status_field(pid, "State")?.chars().next()
+}
+
+/// What a letter of [`state`] means.
+pub fn state_name(letter: char) -> &'static str {
+    match letter {
+        'R' => "runs",
+        'S' => "sleeps",
+        'D' => "waits for the disk or a driver",
+        'T' => "is stopped",
+        't' => "is stopped by a debugger",
+        'Z' | 'X' => "is dead",
+        _ => "in another state",
+    }
+}
+
 /// As [`resident_bytes`], of this process.
 pub fn own_resident_bytes() -> Option<u64> {
     own_memory("/proc/self/statm")
@@ -427,7 +459,10 @@ mod tests {
 
     #[test]
     fn this_process_can_be_measured() {
-        assert!(own_resident_bytes().is_some_and(|bytes| bytes > 0));
+        let resident = own_resident_bytes();
+        assert!(resident.is_some_and(|bytes| bytes > 0));
+        assert!(peak_bytes(std::process::id()) >= resident);
+        assert!(matches!(state(std::process::id()).map(state_name), Some("runs" | "sleeps")));
         assert!(thread_count().unwrap() >= 1);
         assert!(usable_cpus() >= 1);
     }

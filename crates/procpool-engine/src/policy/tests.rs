@@ -11,7 +11,8 @@ fn seconds(count: u64) -> Duration {
 }
 
 fn died() -> Failure {
-    Failure::Died(Death { pid: 1, status: ExitStatus::Signaled(9), ticket: None, note: None })
+    let last = Death { pid: 1, status: ExitStatus::Signaled(9), ticket: None, note: None };
+    Failure::Died { last, earlier: Vec::new() }
 }
 
 proptest! {
@@ -59,6 +60,14 @@ proptest! {
     }
 
     #[test]
+    fn the_pause_before_an_attempt_grows_with_those_that_failed_and_has_a_bound(failed in 0..u32::MAX - 1) {
+        let (pause, next) = (pause_before_attempt(failed), pause_before_attempt(failed + 1));
+        prop_assert!(pause <= next && next <= Duration::from_millis(1280));
+        prop_assert_eq!(pause.is_zero(), failed < 2);
+        prop_assert!(pause.is_zero() || next <= pause * 2);
+    }
+
+    #[test]
     fn a_pool_has_no_more_workers_than_it_should_and_in_the_end_none(target in 0..2000_usize, unfinished: usize) {
         prop_assert_eq!(staff(Phase::Running, target, unfinished), target);
         prop_assert_eq!(staff(Phase::Stopped, target, unfinished), 0);
@@ -87,12 +96,15 @@ fn only_a_dead_worker_or_a_time_out_is_a_reason_to_try_again() {
     let final_ones = [
         Failure::Cancelled,
         Failure::Terminated,
-        Failure::MemoryLimit { seen: 2, limit: 1 },
+        Failure::MemoryLimit { seen: 2, peak: 3, limit: 1 },
         Failure::NoRoom { bytes: 1 },
         Failure::Corrupt,
+        Failure::TimedOut { ran: None, limit: TimeLimit::Deadline(seconds(1)) },
+        Failure::TimedOut { ran: Some(seconds(1)), limit: TimeLimit::Deadline(seconds(2)) },
     ];
     assert!(final_ones.iter().all(|failure| !tries_again(failure, u32::MAX)));
-    let retried = [died(), Failure::TimedOut { ran: seconds(1) }];
+    let retried =
+        [died(), Failure::TimedOut { ran: Some(seconds(1)), limit: TimeLimit::Timeout(seconds(1)) }];
     assert!(retried.iter().all(|failure| tries_again(failure, 1)));
     assert!(retried.iter().all(|failure| !tries_again(failure, 0)));
 }

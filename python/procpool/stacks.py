@@ -1,0 +1,141 @@
+"""The stacks of workers, for `dump`: a worker offers its own, and the parent asks for it by a signal.
+
+Each worker has a file in memory for that. Both sides have the same open file, and so one position in it: the parent sets it
+back before it asks, and faulthandler in the worker writes from there, whatever the worker is doing.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import time
+from typing import NamedTuple, Optional
+
+#: What asks for a stack, unless the program handles it itself.
+ASKS = signal.SIGUSR2
+
+#: Signals for which this process has `dump_on_signal`. In a worker that inherits them by a fork they mean nothing.
+dumps_on: set[int] = set()
+
+#: A file begins with this when its worker has offered its stack.
+_OFFER = b"\n"
+
+#: How long all workers together have for their answers, in seconds.
+PATIENCE = 1.0
+
+#: An answer that has not grown for so long is taken to be whole, in seconds.
+_PAUSE = 0.03
+
+
+class Asked(NamedTuple):
+    """A worker that may be asked."""
+
+    seat: int
+    pid: int
+    pidfd: Optional[int]
+    place: Optional[int]
+
+
+def make_place() -> Optional[int]:
+    """A new worker's file; None where there can be none."""
+    try:
+        return os.memfd_create("procpool-stacks", os.MFD_CLOEXEC)
+    except (AttributeError, OSError):
+        # An old kernel, or no descriptor left: stacks are a convenience.
+        return None
+
+
+# ---- the worker's side ----
+
+
+def offer(place: Optional[int]) -> None:
+    """From now on this process can be asked, unless the program has a handler of its own for the signal."""
+    own = set(dumps_on)
+    for number in own - {ASKS}:
+        # Not the default, which would end a worker that is hit together with its parent.
+        signal.signal(number, lambda number, frame: None)
+    if place is None or (ASKS not in own and _handles(os.getpid(), ASKS)):
+        return
+    if ASKS in own:
+        signal.signal(ASKS, signal.SIG_DFL)
+    try:
+        os.set_inheritable(place, False)
+        faulthandler.register(ASKS, place, all_threads=True, chain=False)
+        os.write(place, _OFFER)
+    except (OSError, RuntimeError, ValueError):
+        pass
+
+
+# ---- the parent's side ----
+
+
+def ask(workers: list[Asked]) -> dict[int, str]:
+    """The stacks of these workers, by seat, or why there is none. Takes `PATIENCE` at most."""
+    refusals = {worker.seat: _refusal(worker) for worker in workers}
+    asked = [worker for worker in workers if refusals[worker.seat] is None]
+    for worker in asked:
+        _send(worker)
+    _wait_for_answers(asked)
+    answers = {worker.seat: _answer(worker) or "(it has not answered in time)" for worker in asked}
+    return {**{seat: refusal for seat, refusal in refusals.items() if refusal is not None}, **answers}
+
+
+def _refusal(worker: Asked) -> Optional[str]:
+    if worker.pidfd is None or worker.place is None:
+        return "(the system has no means to ask)"
+    if _field(worker.pid, "State").startswith(("T", "t")):
+        return "(the process is stopped)"
+    if os.fstat(worker.place).st_size == 0:
+        return f"(it does not offer its stack: it is just starting, or the program handles {ASKS.name} itself)"
+    # Whoever does not catch it would be ended by it.
+    if not _handles(worker.pid, ASKS):
+        return f"(a task has removed the handler of {ASKS.name})"
+    return None
+
+
+def _send(worker: Asked) -> None:
+    assert worker.pidfd is not None and worker.place is not None
+    start = len(_OFFER)
+    os.ftruncate(worker.place, start)
+    os.lseek(worker.place, start, os.SEEK_SET)
+    try:
+        signal.pidfd_send_signal(worker.pidfd, ASKS)
+    except OSError:
+        # It has died.
+        pass
+
+
+def _wait_for_answers(asked: list[Asked]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    seen: list[int] = []
+    while asked and time.monotonic() < deadline:
+        time.sleep(_PAUSE)
+        sizes = [os.fstat(worker.place).st_size for worker in asked if worker.place is not None]
+        if sizes == seen and all(size > len(_OFFER) for size in sizes):
+            return
+        seen = sizes
+
+
+def _answer(worker: Asked) -> str:
+    assert worker.place is not None
+    size = os.fstat(worker.place).st_size
+    return os.pread(worker.place, size, len(_OFFER)).decode(errors="replace").strip("\0\n")
+
+
+# ---- processes ----
+
+
+def _handles(pid: int, number: int) -> bool:
+    """Whether the process catches or ignores a signal."""
+    masks = [int(_field(pid, name) or "0", 16) for name in ("SigCgt", "SigIgn")]
+    return any(mask >> (number - 1) & 1 for mask in masks)
+
+
+def _field(pid: int, name: str) -> str:
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(f"{name}:")), "")
