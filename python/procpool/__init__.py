@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import errors as errors, futures as futures, pool as pool
+    from ._procpool import Sandbox
     from .errors import (
         CancelledError,
         MemoryLimitExceeded,
         PoolBroken,
+        SandboxError,
         TaskTimeout,
         Terminated,
         UnpicklableError,
@@ -37,6 +39,8 @@ __all__ = [
     "Pool",
     "PoolBroken",
     "ProcessPoolExecutor",
+    "Sandbox",
+    "SandboxError",
     "TaskTimeout",
     "Terminated",
     "TimeoutError",
@@ -53,6 +57,7 @@ _LATER = {
     "MaybeEncodingError": "pool",
     "Pool": "pool",
     "ProcessPoolExecutor": "futures",
+    "Sandbox": "_procpool",
     "install": "installation",
     "uninstall": "installation",
 }

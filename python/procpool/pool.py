@@ -245,6 +245,7 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
         max_memory_per_worker: a worker that has grown beyond so many bytes is replaced after its task.
         memory_limit_per_worker: a task whose worker uses more than so many bytes ends with `MemoryLimitExceeded`.
         spin: how long callers and idle workers look before they sleep, in seconds; 0 is never.
+        sandbox: what workers may do. Where it cannot be enforced there is no pool, but a `SandboxError`.
     """
 
     _wrap_exception = True
@@ -265,6 +266,7 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
         max_memory_per_worker: Optional[int] = None,
         memory_limit_per_worker: Optional[int] = None,
         spin: Optional[float] = None,
+        sandbox: Optional[_procpool.Sandbox] = None,
     ) -> None:
         # First, for `__del__` and `repr` of a pool that could not be made.
         self._pool: list[Any] = []
@@ -288,7 +290,7 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
         #: Threads that read the input of `imap`.
         self._feeders: list[threading.Thread] = []
         make = partial(_make_process, self.Process, self._ctx, initializer, self._initargs)
-        crew = self._crew = Crew(make)
+        crew = self._crew = Crew(make, sandbox=sandbox)
         self._pool = crew.processes
         failures = Failures(crew, RemoteTraceback)
         try:
@@ -300,6 +302,7 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
                 memory_hard=memory_limit_per_worker,
                 grace=GRACE,
                 spin=spin,
+                sandbox=sandbox,
                 start=crew.start_first,
                 make_pickler=pickling.make_pickler,
                 reducers=pickling.reducers(),

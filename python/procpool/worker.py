@@ -28,9 +28,17 @@ _EXCEPTION = b"exception:"
 class Attachment:
     """What a new worker needs to reach its pool. It goes along with the process object, by the means of its context."""
 
-    def __init__(self, seat: int, descriptors: tuple[int, ...], words: Optional[int], is_installed: bool) -> None:
+    def __init__(
+        self,
+        seat: int,
+        descriptors: tuple[int, ...],
+        sandbox: Optional[_procpool.Sandbox],
+        words: Optional[int],
+        is_installed: bool,
+    ) -> None:
         self.seat = seat
         self.descriptors = descriptors
+        self.sandbox = sandbox
         self.words = words
         self.depth = depth + 1
         self.is_installed = is_installed
@@ -79,6 +87,7 @@ def main(
     _procpool.work(
         attachment.seat,
         attachment.take(),
+        attachment.sandbox,
         prepare=prepare,
         prepare_failed=prepare_failed,
         report=report,

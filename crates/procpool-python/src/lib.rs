@@ -11,6 +11,7 @@ mod engine;
 mod function;
 mod launcher;
 mod notices;
+mod sandbox;
 mod task;
 mod worker;
 
@@ -29,6 +30,8 @@ mod _procpool {
     use crate::engine::Engine;
     #[pymodule_export]
     use crate::function::Function;
+    #[pymodule_export]
+    use crate::sandbox::Sandbox;
     #[pymodule_export]
     use crate::task::Task;
     #[pymodule_export]

@@ -35,7 +35,7 @@ mod pool;
 mod task;
 mod worker;
 
-pub use procpool_engine::{RestartIntensity, Stats, WorkerStats};
+pub use procpool_engine::{Mechanism, RestartIntensity, Sandbox, SandboxError, Stats, WorkerStats};
 pub use procpool_macros::task;
 
 pub use self::buffer::Buffer;
