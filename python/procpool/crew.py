@@ -66,9 +66,7 @@ class Crew:
         return pid
 
     def _start(self, seat: int, descriptors: tuple[int, ...]) -> Any:
-        attachment = worker.Attachment(
-            seat, descriptors, self._sandbox, self._words, installation.is_installed()
-        )
+        attachment = worker.Attachment(seat, descriptors, self._sandbox, self._words, installation.is_installed())
         process = self._make_process(attachment)
         start_process(process)
         self.processes.append(process)

@@ -440,7 +440,7 @@ class ProcessPoolExecutor(_Calls, Executor):
     # ---- processes ----
 
     def _start(self) -> None:
-        worker.check_depth()
+        worker.check_place(self._mp_context)
         make = partial(_make_process, self._mp_context, self._initializer, self._initargs)
         reference = weakref.ref(self)
         crew = Crew(make, partial(_on_death, reference) if self._breaks else None, self._sandbox)

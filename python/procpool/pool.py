@@ -41,7 +41,7 @@ from .results import (
 )
 from .stats import Stats
 from .submission import APPLY, MAP, ONE, SPREAD, STARMAP, submit, submit_each
-from .worker import Attachment, check_depth, main as _work, maybe_encoding_error
+from .worker import Attachment, check_place, main as _work, maybe_encoding_error
 
 __all__ = ["Pool", "ThreadPool"]
 
@@ -280,7 +280,7 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
             raise ValueError("maxtasksperchild must be a positive int or None")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        check_depth()
+        check_place(self._ctx)
         self._processes = operator.index(processes)
         self._maxtasksperchild = maxtasksperchild
         self._initializer = initializer

@@ -127,7 +127,7 @@ pub(crate) fn failed(py: Python<'_>, error: &SandboxError) -> PyErr {
         SandboxError::Folder { path, error } => PyOSError::new_err((
             error.raw_os_error(),
             format!("the sandbox lets workers write what cannot be opened: {error}"),
-            path.clone(),
+            path.clone().into_os_string(),
         )),
         SandboxError::Missing { mechanism, .. } => made(py, (text, Some(mechanism.name()))),
         _ => made(py, (text, None)),
