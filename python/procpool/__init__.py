@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import errors as errors, futures as futures, pool as pool
+    from ._procpool import Sandbox
     from .dumping import dump_on_signal
     from .errors import (
         CancelledError,
         MemoryLimitExceeded,
         PoolBroken,
+        SandboxError,
         TaskTimeout,
         Terminated,
         UnpicklableError,
@@ -38,6 +40,8 @@ __all__ = [
     "Pool",
     "PoolBroken",
     "ProcessPoolExecutor",
+    "Sandbox",
+    "SandboxError",
     "TaskTimeout",
     "Terminated",
     "TimeoutError",
@@ -55,6 +59,7 @@ _LATER = {
     "MaybeEncodingError": "pool",
     "Pool": "pool",
     "ProcessPoolExecutor": "futures",
+    "Sandbox": "_procpool",
     "dump_on_signal": "dumping",
     "install": "installation",
     "uninstall": "installation",

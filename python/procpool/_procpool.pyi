@@ -1,7 +1,8 @@
 """The compiled part: the engine's handles, buffers and waits."""
 
+import os
 import pickle
-from typing import Any, Callable, Optional, TypedDict, final
+from typing import Any, Callable, Optional, Sequence, TypedDict, Union, final
 
 class _Numbers(TypedDict):
     accepted: int
@@ -64,6 +65,48 @@ class Task:
         """What it calls."""
 
 @final
+class Sandbox:
+    """What a pool's workers may do: nothing but to read files and to compute, unless it says so.
+
+    Whatever it says, they may use shared memory, start threads, fork, and write into what was open already; and they may
+    not gain privileges. What is refused raises `PermissionError` in the task. docs/security.md has the rest.
+
+    Args:
+        write: files and folders that may be changed, with all that is below them. They have to exist.
+        network: whether sockets may be made and connected; those of the Unix family count.
+        programs: whether programs may be started. They are in the same sandbox.
+        memory: how much memory of its own a worker may have, in bytes; beyond, there is `MemoryError`.
+        open_files: how many descriptors a worker may have open.
+        file_size: how long a file that a worker writes may become, in bytes.
+    """
+
+    def __new__(
+        cls,
+        *,
+        write: Sequence[Union[str, os.PathLike[str]]] = (),
+        network: bool = False,
+        programs: bool = False,
+        memory: Optional[int] = None,
+        open_files: Optional[int] = None,
+        file_size: Optional[int] = None,
+    ) -> Sandbox: ...
+    @property
+    def write(self) -> tuple[str, ...]: ...
+    @property
+    def network(self) -> bool: ...
+    @property
+    def programs(self) -> bool: ...
+    @property
+    def memory(self) -> Optional[int]: ...
+    @property
+    def open_files(self) -> Optional[int]: ...
+    @property
+    def file_size(self) -> Optional[int]: ...
+    def check(self) -> None:
+        """Raises what making a pool with it would raise here: `SandboxError` where this system cannot enforce it, an
+        `OSError` where something in `write` cannot be opened."""
+
+@final
 class Engine:
     """A pool of the engine: tasks in, processes wanted, notices out."""
 
@@ -77,7 +120,8 @@ class Engine:
         memory_hard: Optional[int],
         grace: float,
         spin: Optional[float],
-        start: Callable[[int, tuple[int, int, int]], Optional[int]],
+        sandbox: Optional[Sandbox],
+        start: Callable[[int, tuple[int, ...]], Optional[int]],
         make_pickler: Callable[[Any, dict[Any, Any]], pickle.Pickler],
         reducers: _Reducers,
         loads: Callable[..., Any],
@@ -94,7 +138,7 @@ class Engine:
         """Accepts a task. `None` when there is no room for it now."""
 
     @property
-    def descriptors(self) -> Optional[tuple[int, int, int]]:
+    def descriptors(self) -> Optional[tuple[int, ...]]:
         """The descriptors that a worker needs."""
 
     def fileno(self) -> int:
@@ -148,6 +192,7 @@ class Engine:
 def work(
     seat: int,
     descriptors: tuple[int, ...],
+    sandbox: Optional[Sandbox],
     *,
     prepare: Callable[[], object],
     prepare_failed: Callable[[BaseException], str],

@@ -44,7 +44,12 @@ class _Seated(NamedTuple):
 class Crew:
     """The worker processes of one pool."""
 
-    def __init__(self, make_process: MakeProcess, on_death: Optional[Callable[[Any], None]] = None) -> None:
+    def __init__(
+        self,
+        make_process: MakeProcess,
+        on_death: Optional[Callable[[Any], None]] = None,
+        sandbox: Optional[_procpool.Sandbox] = None,
+    ) -> None:
         #: The live processes.
         self.processes: list[Any] = []
         #: What the initializer of a worker raised: the account that `worker.report` gave.
@@ -54,6 +59,7 @@ class Crew:
         self.notices_thread: Optional[threading.Thread] = None
         self._make_process = make_process
         self._on_death = on_death
+        self._sandbox = sandbox
         self._seated: dict[int, _Seated] = {}
         self._words = _make_words()
         self._last_words: deque[tuple[int, str]] = deque(maxlen=_OBITUARIES)
@@ -62,7 +68,7 @@ class Crew:
 
     # ---- births ----
 
-    def start_first(self, seat: int, descriptors: tuple[int, int, int]) -> Optional[int]:
+    def start_first(self, seat: int, descriptors: tuple[int, ...]) -> Optional[int]:
         """For the engine, while it is being made: the new process's pid."""
         process = self._start(seat, descriptors)
         pid: Optional[int] = getattr(process, "pid", None)
@@ -71,7 +77,9 @@ class Crew:
     def _start(self, seat: int, descriptors: tuple[int, ...]) -> Any:
         place = stacks.make_place()
         try:
-            attachment = worker.Attachment(seat, descriptors, self._words, place, installation.is_installed())
+            attachment = worker.Attachment(
+                seat, descriptors, self._sandbox, self._words, place, installation.is_installed()
+            )
             process = self._make_process(attachment)
             start_process(process)
             self.processes.append(process)

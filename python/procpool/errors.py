@@ -14,6 +14,7 @@ __all__ = [
     "CancelledError",
     "MemoryLimitExceeded",
     "PoolBroken",
+    "SandboxError",
     "TaskTimeout",
     "Terminated",
     "UnpicklableError",
@@ -157,6 +158,21 @@ class Terminated(RuntimeError):
 
 class PoolBroken(BrokenProcessPool):
     """The pool gave up: its workers died one after the other without finishing a task, or none could be started."""
+
+
+class SandboxError(RuntimeError):
+    """Workers cannot be shut in as they should, and there are none.
+
+    Attributes:
+        mechanism: what this system lacks: "landlock", "seccomp" or "no_new_privs".
+    """
+
+    def __init__(self, text: str, mechanism: Optional[str] = None) -> None:
+        super().__init__(text, mechanism)
+        self.mechanism = mechanism
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class UnpicklableError(RuntimeError):

@@ -337,6 +337,7 @@ class ProcessPoolExecutor(_Calls, Executor):
             standard library does it.
         max_memory_per_worker: a worker that has grown beyond so many bytes is replaced after its task.
         memory_limit_per_worker: a task whose worker uses more than so many bytes ends with `MemoryLimitExceeded`.
+        sandbox: what workers may do. Where it cannot be enforced there is no executor, but a `SandboxError`.
     """
 
     def __init__(
@@ -350,6 +351,7 @@ class ProcessPoolExecutor(_Calls, Executor):
         on_worker_death: str = "continue",
         max_memory_per_worker: Optional[int] = None,
         memory_limit_per_worker: Optional[int] = None,
+        sandbox: Optional[_procpool.Sandbox] = None,
     ) -> None:
         if max_workers is None:
             max_workers = default_processes()
@@ -366,12 +368,16 @@ class ProcessPoolExecutor(_Calls, Executor):
             raise TypeError("initializer must be a callable")
         if on_worker_death not in ("continue", "break"):
             raise ValueError(f'on_worker_death must be "continue" or "break", not {on_worker_death!r}')
+        if sandbox is not None:
+            # Processes are started when they are needed, and then it is late to hear this.
+            sandbox.check()
         self._max_workers = max_workers
         self._mp_context = mp_context
         self._initializer = initializer
         self._initargs = tuple(initargs)
         self._max_tasks_per_child = max_tasks_per_child
         self._breaks = on_worker_death == "break"
+        self._sandbox = sandbox
         self._memory = (max_memory_per_worker, memory_limit_per_worker)
         self._shutdown_thread = False
         self._shutdown_lock = threading.RLock()
@@ -443,10 +449,10 @@ class ProcessPoolExecutor(_Calls, Executor):
     # ---- processes ----
 
     def _start(self) -> None:
-        worker.check_depth()
+        worker.check_place(self._mp_context)
         make = partial(_make_process, self._mp_context, self._initializer, self._initargs)
         reference = weakref.ref(self)
-        crew = Crew(make, partial(_on_death, reference) if self._breaks else None)
+        crew = Crew(make, partial(_on_death, reference) if self._breaks else None, self._sandbox)
         failures = _Failures(crew, _RemoteTraceback)
         self._started = 1 if self._grows else self._max_workers
         try:
@@ -458,6 +464,7 @@ class ProcessPoolExecutor(_Calls, Executor):
                 memory_hard=self._memory[1],
                 grace=GRACE,
                 spin=None,
+                sandbox=self._sandbox,
                 start=crew.start_first,
                 make_pickler=pickling.make_pickler,
                 reducers=pickling.reducers(),

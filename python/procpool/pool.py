@@ -41,7 +41,7 @@ from .results import (
 )
 from .stats import Stats
 from .submission import APPLY, MAP, ONE, SPREAD, STARMAP, make_limits, submit, submit_each
-from .worker import Attachment, check_depth, main as _work, maybe_encoding_error
+from .worker import Attachment, check_place, main as _work, maybe_encoding_error
 
 __all__ = ["Pool", "ThreadPool"]
 
@@ -244,6 +244,7 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
         max_memory_per_worker: a worker that has grown beyond so many bytes is replaced after its task.
         memory_limit_per_worker: a task whose worker uses more than so many bytes ends with `MemoryLimitExceeded`.
         spin: how long callers and idle workers look before they sleep, in seconds; 0 is never.
+        sandbox: what workers may do. Where it cannot be enforced there is no pool, but a `SandboxError`.
     """
 
     _wrap_exception = True
@@ -264,6 +265,7 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
         max_memory_per_worker: Optional[int] = None,
         memory_limit_per_worker: Optional[int] = None,
         spin: Optional[float] = None,
+        sandbox: Optional[_procpool.Sandbox] = None,
     ) -> None:
         # First, for `__del__` and `repr` of a pool that could not be made.
         self._pool: list[Any] = []
@@ -277,7 +279,7 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
             raise ValueError("maxtasksperchild must be a positive int or None")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        check_depth()
+        check_place(self._ctx)
         self._processes = operator.index(processes)
         self._maxtasksperchild = maxtasksperchild
         self._initializer = initializer
@@ -287,7 +289,7 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
         #: Threads that read the input of `imap`.
         self._feeders: list[threading.Thread] = []
         make = partial(_make_process, self.Process, self._ctx, initializer, self._initargs)
-        crew = self._crew = Crew(make)
+        crew = self._crew = Crew(make, sandbox=sandbox)
         self._pool = crew.processes
         failures = Failures(crew, RemoteTraceback)
         try:
@@ -299,6 +301,7 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
                 memory_hard=memory_limit_per_worker,
                 grace=GRACE,
                 spin=spin,
+                sandbox=sandbox,
                 start=crew.start_first,
                 make_pickler=pickling.make_pickler,
                 reducers=pickling.reducers(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import os
 import signal
@@ -21,6 +22,9 @@ WORDS = 64 << 10
 #: How many pools this process is a worker of a worker of.
 depth = 0
 
+#: Whether this process is in a sandbox in which no program can be started.
+_forbids_programs = False
+
 #: How an initializer's exception begins in the last words.
 _EXCEPTION = b"exception:"
 
@@ -32,12 +36,14 @@ class Attachment:
         self,
         seat: int,
         descriptors: tuple[int, ...],
+        sandbox: Optional[_procpool.Sandbox],
         words: Optional[int],
         stacks: Optional[int],
         is_installed: bool,
     ) -> None:
         self.seat = seat
         self.descriptors = descriptors
+        self.sandbox = sandbox
         self.words = words
         self.stacks = stacks
         self.depth = depth + 1
@@ -72,8 +78,10 @@ def main(
     unpicklable: Callable[[BaseException, Any], BaseException],
 ) -> None:
     """Serves the pool until it needs this process no more."""
-    global depth
+    global depth, _forbids_programs
     depth = attachment.depth
+    if attachment.sandbox is not None and not attachment.sandbox.programs:
+        _forbids_programs = True
     _leave_interrupts_to_the_parent()
     words = _LastWords(attachment)
     stacks.offer(attachment.stacks)
@@ -93,6 +101,7 @@ def main(
     _procpool.work(
         attachment.seat,
         attachment.take(),
+        attachment.sandbox,
         prepare=prepare,
         prepare_failed=prepare_failed,
         report=report,
@@ -231,8 +240,15 @@ def read_words(words: int, seat: int) -> tuple[Optional[str], Optional[bytes]]:
     return data.decode(errors="replace").strip(), None
 
 
-def check_depth() -> None:
-    """Raises where a pool here would be one too deep."""
+def check_place(context: Any) -> None:
+    """Raises where there can be no pool here: one too deep, or one whose processes `context` cannot start."""
+    method = context.get_start_method() if _forbids_programs else "fork"
+    if method != "fork":
+        raise PermissionError(
+            errno.EPERM,
+            f"this worker's sandbox forbids programs, and the start method {method!r} needs one: "
+            "use 'fork', or allow programs in the sandbox",
+        )
     if depth >= MAX_DEPTH:
         raise RuntimeError(
             f"pools within workers of pools, {depth} deep: no deeper, since every level multiplies the processes"

@@ -75,7 +75,7 @@ impl Shared {
             let _ = self.region.queue().push(&mut books.tail, Entry::new(slot, ticket));
         }
         drop(books);
-        due.iter().for_each(|_| self.wake_for_push());
+        due.iter().for_each(|_| self.wake_for_push(false));
     }
 
     /// How many tasks are off the queue until their next attempt.

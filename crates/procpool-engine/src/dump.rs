@@ -244,6 +244,7 @@ impl Display for WorkerDump {
             (Status::Absent, _) => write!(f, "has not attached")?,
             (Status::Starting, _) => write!(f, "runs the initializer")?,
             (Status::SetupFailed, _) => write!(f, "leaves, since the initializer failed")?,
+            (Status::NotConfined, _) => write!(f, "leaves, since its sandbox could not be entered")?,
             (Status::Leaving, _) => write!(f, "leaves")?,
             (Status::Ready, None) => write!(f, "waits for a task")?,
             (Status::Ready, Some((task, None))) => write!(f, "is about to run task {task}")?,

@@ -58,6 +58,8 @@ mod region;
 #[cfg(all(test, not(loom)))]
 mod rubbish;
 #[cfg(not(loom))]
+mod sandbox;
+#[cfg(not(loom))]
 mod seat;
 #[cfg(not(loom))]
 mod settle;
@@ -86,6 +88,7 @@ pub use crate::{
     payload::{Parts, Payload},
     policy::RestartIntensity,
     pool::{Config, MAX_WORKERS, Pool, PoolError},
+    sandbox::{Confinement, Mechanism, Sandbox, SandboxError},
     slot::Ticket,
     stats::{Stats, WorkerStats},
     submit::{Deadline, Limits},

@@ -103,6 +103,11 @@ pub enum Breakdown {
         /// What it said.
         message: String,
     },
+    /// A worker could not enter its sandbox.
+    Sandbox {
+        /// What it said.
+        message: String,
+    },
     /// Workers died, one after the other, and no task was finished meanwhile.
     Restarts {
         /// How many died.
@@ -123,6 +128,7 @@ impl fmt::Display for Breakdown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Setup { message } => write!(f, "the initializer of a worker failed: {message}"),
+            Self::Sandbox { message } => write!(f, "a worker could not enter its sandbox: {message}"),
             Self::Restarts { deaths, within, last } => write!(
                 f,
                 "{deaths} workers died within {within:?} without finishing a task between them; the last one: {last}"

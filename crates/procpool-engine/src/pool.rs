@@ -15,6 +15,7 @@ use crate::outcome::{Breakdown, Failure, Refusal};
 use crate::payload::{self, Parts};
 use crate::policy::RestartIntensity;
 use crate::region::{Phase, Region};
+use crate::sandbox::{Sandbox, SandboxError};
 use crate::shared::{Life, Setup, Shared};
 use crate::spin::Spin;
 use crate::submit::{Books, Door, Limits};
@@ -46,6 +47,8 @@ pub struct Config {
     pub grace: Duration,
     /// How long callers and idle workers look at most before they sleep. Nothing where there is one CPU.
     pub spin: Duration,
+    /// What workers may do: anything, where there is none.
+    pub sandbox: Option<Sandbox>,
 }
 
 impl Config {
@@ -62,6 +65,7 @@ impl Config {
             restart: RestartIntensity::for_workers(workers),
             grace: Duration::from_millis(500),
             spin,
+            sandbox: None,
         }
     }
 }
@@ -79,6 +83,8 @@ pub enum PoolError {
         /// What the system said.
         error: io::Error,
     },
+    /// Workers cannot be shut in as they should.
+    Sandbox(SandboxError),
     /// `join` before `close` or `terminate`.
     StillOpen,
     /// The pool gave up.
@@ -110,7 +116,7 @@ impl Pool {
     /// ([`crate::Worker::setup`]); `launcher` is given the descriptors that workers need.
     ///
     /// # Errors
-    /// [`PoolError::Workers`], [`PoolError::System`].
+    /// [`PoolError::Workers`], [`PoolError::Sandbox`], [`PoolError::System`].
     pub fn start<L>(config: Config, setup: &Parts<'_>, launcher: L) -> Result<Self, PoolError>
     where
         L: FnOnce(&Descriptors<'_>) -> io::Result<Box<dyn Launcher>>,
@@ -118,13 +124,20 @@ impl Pool {
         if !(1..=MAX_WORKERS).contains(&config.workers) {
             return Err(PoolError::Workers(config.workers));
         }
+        let sandbox = config.sandbox.as_ref().map(Sandbox::confine).transpose();
+        let sandbox = sandbox.map_err(PoolError::Sandbox)?;
         let geometry = Geometry::largest(memory_of_machine());
         let (region, memory) =
             Region::create(&config.name, geometry).map_err(system("make shared memory"))?;
         let poke = poll::eventfd().map_err(system("make an eventfd"))?;
         let (parent, alive) = parent_descriptor().map_err(system("make a descriptor of this process"))?;
         let setup = write_setup(&region, setup).map_err(system("find room for the set-up data"))?;
-        let descriptors = Descriptors { region: memory.as_fd(), parent: parent.as_fd(), poke: poke.as_fd() };
+        let descriptors = Descriptors {
+            region: memory.as_fd(),
+            parent: parent.as_fd(),
+            poke: poke.as_fd(),
+            sandbox: sandbox.as_ref(),
+        };
         let launcher = launcher(&descriptors).map_err(system("start the process that starts workers"))?;
         let shared = Arc::new(shared(region, poke, setup, config));
         let supervisor = Supervisor::new(shared.clone(), launcher);

@@ -20,6 +20,8 @@ pub(crate) enum Status {
     SetupFailed = 3,
     /// Leaves in good order: quota used up, dismissed, or pool closed.
     Leaving = 4,
+    /// It could not enter its sandbox; the note says why.
+    NotConfined = 5,
 }
 
 const NOTHING: u64 = u64::MAX;
@@ -42,6 +44,7 @@ impl Seat {
             2 => Status::Ready,
             3 => Status::SetupFailed,
             4 => Status::Leaving,
+            5 => Status::NotConfined,
             _ => Status::Absent,
         }
     }

@@ -319,9 +319,12 @@ impl Supervisor {
         Counters::add(&self.shared.counters.raised_by_dead, words.raised.load(Ordering::Relaxed));
         words.vacate();
         let orderly = member.expected || (said == Status::Leaving && status == ExitStatus::Exited(0));
-        if said == Status::SetupFailed {
+        if matches!(said, Status::SetupFailed | Status::NotConfined) {
             let message = death.note.unwrap_or_else(|| "it did not say why".to_owned());
-            self.break_down(Breakdown::Setup { message });
+            self.break_down(match said {
+                Status::NotConfined => Breakdown::Sandbox { message },
+                _ => Breakdown::Setup { message },
+            });
         } else if !orderly {
             self.shared.audit(|seat| is_taken(&self.crew, seat));
             if lost == 0 {

@@ -15,6 +15,7 @@ use crate::os::process;
 use crate::payload::{self, NO_ROOM, Parts, Place, RAISED, RETURNED, TIMED};
 use crate::queue::{Cursor, Queue};
 use crate::region::{Phase, Region};
+use crate::sandbox::Confinement;
 use crate::seat::Status;
 use crate::slot::Ticket;
 use crate::spin::Spin;
@@ -70,17 +71,26 @@ pub enum Reply {
 }
 
 impl Worker {
-    /// Maps the region, and from now on ends this process when the parent dies.
+    /// Enters the sandbox, maps the region, and from now on ends this process when the parent dies.
     ///
     /// # Errors
-    /// Where the memory cannot be mapped or is not a region of this version; where no thread can be had.
+    /// Where the sandbox cannot be entered, which the parent is told as well; where the memory cannot be mapped or is
+    /// not a region of this version; where no thread can be had.
     pub fn attach(attachment: Attachment) -> io::Result<Self> {
-        let Attachment { seat, region, parent, poke } = attachment;
+        let Attachment { seat, region, parent, poke, sandbox } = attachment;
+        // First of all: before there is another thread, and before anything is read that other workers can write.
+        let confined = sandbox.map_or(Ok(()), Confinement::enter);
         let region = Arc::new(Region::attach(region.as_fd())?);
         #[cfg(feature = "faults")]
         faults::watch(&region);
         if region.seat(seat).is_none() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("there is no seat {seat}")));
+        }
+        if let Err(error) = confined {
+            let words = region.seat(seat).expect("looked at above");
+            words.write_note(&error.to_string());
+            words.set_status(Status::NotConfined);
+            return Err(io::Error::new(error.kind(), format!("it cannot enter its sandbox: {error}")));
         }
         watch_parent(parent)?;
         let words = &region.header().rules;

@@ -1,6 +1,6 @@
 //! A pool of the engine, as the package drives it.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use procpool_engine::launch::{ExitStatus, LaunchEvent};
 use procpool_engine::{self as engine, Config, Parts, Pool, PoolError, Refusal};
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::decode::Message;
 use crate::encode::Encoder;
@@ -16,6 +16,7 @@ use crate::function::{Call, Function};
 use crate::launcher::{self, Exchange, First, PythonLauncher};
 use crate::limits::Limits;
 use crate::notices::Notices;
+use crate::sandbox::{self, Sandbox};
 use crate::task::{Host, Task, broken, span};
 
 /// How long a wait for workers lasts at most before it looks after signals.
@@ -26,8 +27,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(crate) struct Engine {
     pool: Pool,
     exchange: Arc<Exchange>,
-    /// For workers: the shared memory, the parent, the supervisor's eventfd.
-    descriptors: Option<[OwnedFd; 3]>,
+    /// For workers: the shared memory, the parent, the supervisor's eventfd; the sandbox's ruleset.
+    descriptors: Option<Vec<OwnedFd>>,
     encoder: Encoder,
     host: Arc<Host>,
     notices: Arc<Notices>,
@@ -72,6 +73,7 @@ fn failed(error: PoolError) -> PyErr {
             "a pool has from 1 to {} workers, not {count}",
             procpool_engine::MAX_WORKERS
         )),
+        PoolError::Sandbox(error) => Python::attach(|py| sandbox::failed(py, &error)),
         PoolError::Forked => PyRuntimeError::new_err("this pool belongs to the parent process"),
         other => PyRuntimeError::new_err(format!("{other:?}")),
     }
@@ -81,8 +83,8 @@ fn failed(error: PoolError) -> PyErr {
 impl Engine {
     /// Starts a pool. `start(seat, descriptors)` is called for the first workers, here and now, and gives their pids.
     #[new]
-    #[pyo3(signature = (*, name, workers, tasks_per_worker, memory_soft, memory_hard, grace, spin, start,
-                        make_pickler, reducers, loads, raised, failed))]
+    #[pyo3(signature = (*, name, workers, tasks_per_worker, memory_soft, memory_hard, grace, spin, sandbox,
+                        start, make_pickler, reducers, loads, raised, failed))]
     #[allow(clippy::too_many_arguments, reason = "all by name, and given once, by the package")]
     fn new(
         py: Python<'_>,
@@ -93,6 +95,7 @@ impl Engine {
         memory_hard: Option<u64>,
         grace: f64,
         spin: Option<f64>,
+        sandbox: Option<&Sandbox>,
         start: Py<PyAny>,
         make_pickler: Py<PyAny>,
         reducers: Vec<Py<PyDict>>,
@@ -103,12 +106,14 @@ impl Engine {
         let mut config = Config { name, tasks_per_worker, memory_soft, memory_hard, ..Config::new(workers) };
         config.grace = span(Some(grace)).unwrap_or(config.grace);
         config.spin = span(spin).unwrap_or(config.spin);
+        config.sandbox = sandbox.map(Sandbox::engine);
         let exchange = Exchange::new()?;
         let error = Arc::new(Mutex::new(None));
         let mut kept = None;
         let pool = Pool::start(config, &Parts::default(), |descriptors| {
             let descriptors = kept.insert(launcher::duplicates(descriptors)?);
-            let first = First::new(start, descriptors, error.clone());
+            let numbers = launcher::numbers(py, descriptors).map_err(std::io::Error::other)?;
+            let first = First::new(start, numbers.unbind(), error.clone());
             Ok(Box::new(PythonLauncher::new(exchange.clone(), first)))
         });
         let pool = pool.map_err(self::failed)?;
@@ -152,9 +157,8 @@ impl Engine {
 
     /// The descriptors that a worker needs.
     #[getter]
-    fn descriptors(&self) -> Option<(i32, i32, i32)> {
-        let [region, parent, poke] = self.descriptors.as_ref()?.each_ref().map(AsRawFd::as_raw_fd);
-        Some((region, parent, poke))
+    fn descriptors<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        self.descriptors.as_ref().map(|owned| launcher::numbers(py, owned)).transpose()
     }
 
     /// The seats that processes are wanted for; `None` when the last is gone and none will be wanted.

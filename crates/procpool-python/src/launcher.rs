@@ -6,9 +6,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
+use procpool_engine::Confinement;
 use procpool_engine::launch::{Descriptors, LaunchEvent, Launcher};
 use procpool_engine::os::poll;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 /// What passes between the engine's supervisor and the thread of Python that starts and reaps processes.
 pub(crate) struct Exchange {
@@ -65,25 +67,19 @@ pub(crate) struct PythonLauncher {
 pub(crate) struct First {
     /// Called with a seat and the descriptors for its worker, it gives a pid.
     start: Py<PyAny>,
-    descriptors: [RawFd; 3],
+    descriptors: Py<PyTuple>,
     /// What went wrong.
     error: Arc<Mutex<Option<PyErr>>>,
     thread: ThreadId,
 }
 
 impl First {
-    pub(crate) fn new(
-        start: Py<PyAny>,
-        descriptors: &[OwnedFd; 3],
-        error: Arc<Mutex<Option<PyErr>>>,
-    ) -> Self {
-        let descriptors = descriptors.each_ref().map(AsRawFd::as_raw_fd);
+    pub(crate) fn new(start: Py<PyAny>, descriptors: Py<PyTuple>, error: Arc<Mutex<Option<PyErr>>>) -> Self {
         Self { start, descriptors, error, thread: thread::current().id() }
     }
 
     fn start(&self, seat: u32) -> PyResult<Option<u32>> {
-        let [region, parent, poke] = self.descriptors;
-        Python::attach(|py| self.start.call1(py, (seat, (region, parent, poke)))?.extract(py))
+        Python::attach(|py| self.start.call1(py, (seat, &self.descriptors))?.extract(py))
     }
 }
 
@@ -135,8 +131,14 @@ impl Launcher for PythonLauncher {
 }
 
 /// The descriptors that a worker needs, in the order in which `work` takes them: the shared memory, the parent, the
-/// supervisor's eventfd.
-pub(crate) fn duplicates(descriptors: &Descriptors<'_>) -> io::Result<[OwnedFd; 3]> {
-    let Descriptors { region, parent, poke, .. } = descriptors;
-    Ok([region.try_clone_to_owned()?, parent.try_clone_to_owned()?, poke.try_clone_to_owned()?])
+/// supervisor's eventfd, and the sandbox's ruleset, where there is one.
+pub(crate) fn duplicates(descriptors: &Descriptors<'_>) -> io::Result<Vec<OwnedFd>> {
+    let Descriptors { region, parent, poke, sandbox } = *descriptors;
+    let ruleset = sandbox.map(Confinement::ruleset);
+    [region, parent, poke].into_iter().chain(ruleset).map(|one| one.try_clone_to_owned()).collect()
+}
+
+/// The same as numbers.
+pub(crate) fn numbers<'py>(py: Python<'py>, descriptors: &[OwnedFd]) -> PyResult<Bound<'py, PyTuple>> {
+    PyTuple::new(py, descriptors.iter().map(AsRawFd::as_raw_fd))
 }

@@ -12,6 +12,7 @@ mod function;
 mod launcher;
 mod limits;
 mod notices;
+mod sandbox;
 mod task;
 mod worker;
 
@@ -32,6 +33,8 @@ mod _procpool {
     use crate::function::Function;
     #[pymodule_export]
     use crate::limits::Limits;
+    #[pymodule_export]
+    use crate::sandbox::Sandbox;
     #[pymodule_export]
     use crate::task::Task;
     #[pymodule_export]

@@ -6,7 +6,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use procpool_engine::launch::Attachment;
 use procpool_engine::{Reply, Worker};
-use pyo3::exceptions::{PyException, PyRuntimeError};
+use pyo3::exceptions::{PyException, PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
@@ -14,6 +14,7 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 use crate::decode::Message;
 use crate::encode::{Encoded, Encoder};
 use crate::function::Call;
+use crate::sandbox::Sandbox;
 
 /// Functions that are kept at most, and the longest that is: a function that carries much data is not for ever.
 const KEPT_FUNCTIONS: usize = 256;
@@ -37,12 +38,13 @@ struct Interpreter<'py> {
 /// Serves a pool until it needs this process no more. `prepare` is called first; if it raises, the pool gives up with
 /// what `prepare_failed` makes of that.
 #[pyfunction]
-#[pyo3(signature = (seat, descriptors, *, prepare, prepare_failed, report, unpicklable, make_pickler, reducers, loads))]
+#[pyo3(signature = (seat, descriptors, sandbox, *, prepare, prepare_failed, report, unpicklable, make_pickler, reducers, loads))]
 #[allow(clippy::too_many_arguments, reason = "all by name, and given once, by the package")]
 pub(crate) fn work(
     py: Python<'_>,
     seat: u32,
-    descriptors: (RawFd, RawFd, RawFd),
+    descriptors: Vec<RawFd>,
+    sandbox: Option<&Sandbox>,
     prepare: &Bound<'_, PyAny>,
     prepare_failed: &Bound<'_, PyAny>,
     report: Bound<'_, PyAny>,
@@ -51,10 +53,12 @@ pub(crate) fn work(
     reducers: Vec<Py<PyDict>>,
     loads: Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    let (region, parent, poke) = descriptors;
     // SAFETY: the package gives descriptors that it has just received or duplicated for this call alone.
-    let owned = |descriptor: RawFd| unsafe { OwnedFd::from_raw_fd(descriptor) };
-    let attachment = Attachment { seat, region: owned(region), parent: owned(parent), poke: owned(poke) };
+    let mut owned = descriptors.into_iter().map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) });
+    let mut next = || owned.next().ok_or_else(|| PyValueError::new_err("a worker's descriptor is missing"));
+    let (region, parent, poke) = (next()?, next()?, next()?);
+    let sandbox = sandbox.map(|sandbox| next().map(|ruleset| sandbox.confinement(ruleset))).transpose()?;
+    let attachment = Attachment { seat, region, parent, poke, sandbox };
     let mut worker = Worker::attach(attachment).map_err(attach_failed)?;
     if let Err(error) = prepare.call0() {
         let message = prepare_failed.call1((error.into_value(py),))?.extract::<String>()?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use procpool_engine::launch::ExitStatus;
-use procpool_engine::{Breakdown, Death, Failure, PoolError, Refusal, TimeLimit};
+use procpool_engine::{Breakdown, Death, Failure, PoolError, Refusal, SandboxError, TimeLimit};
 
 use crate::codec::CodecError;
 use crate::task::{Panic, Raised};
@@ -172,6 +172,10 @@ pub enum Error {
     #[error("no worker could be started, and the pool gave up: {0}")]
     NotStarted(Arc<std::io::Error>),
 
+    /// Workers cannot be shut in as they should. Nothing ran outside of the sandbox.
+    #[error(transparent)]
+    Sandbox(Arc<SandboxError>),
+
     /// A number of workers that cannot be.
     #[error("a pool has 1 to {most} workers, not {0}", most = procpool_engine::MAX_WORKERS)]
     Workers(usize),
@@ -336,6 +340,9 @@ impl From<&Breakdown> for Error {
     fn from(why: &Breakdown) -> Self {
         match why {
             Breakdown::Setup { message } => Self::InitializerFailed { message: message.clone() },
+            Breakdown::Sandbox { message } => {
+                Self::Sandbox(Arc::new(SandboxError::NotEntered { message: message.clone() }))
+            }
             Breakdown::Restarts { deaths, within, last } => {
                 let last = Box::new(last.clone().into());
                 Self::TooManyDeaths { deaths: *deaths, within: *within, last }
@@ -363,6 +370,7 @@ impl From<PoolError> for Error {
     fn from(error: PoolError) -> Self {
         match error {
             PoolError::Workers(count) => Self::Workers(count),
+            PoolError::Sandbox(error) => Self::Sandbox(Arc::new(error)),
             PoolError::StillOpen => Self::StillOpen,
             PoolError::Broken(why) => (&*why).into(),
             PoolError::System { what, error } => Self::System { what, error: Arc::new(error) },

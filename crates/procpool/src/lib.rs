@@ -35,7 +35,9 @@ mod pool;
 mod task;
 mod worker;
 
-pub use procpool_engine::{Dump, RestartIntensity, Stats, TaskDump, TimeLimit, WorkerStats};
+pub use procpool_engine::{
+    Dump, Mechanism, RestartIntensity, Sandbox, SandboxError, Stats, TaskDump, TimeLimit, WorkerStats,
+};
 pub use procpool_macros::task;
 
 pub use self::buffer::Buffer;

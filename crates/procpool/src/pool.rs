@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use procpool_engine::launch::ZygoteLauncher;
 use procpool_engine::os::process;
-use procpool_engine::{self as engine, Config, Dump, Parts, RestartIntensity, Stats};
+use procpool_engine::{self as engine, Config, Dump, Parts, RestartIntensity, Sandbox, Stats};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -159,10 +159,35 @@ impl Builder {
         self
     }
 
+    /// What workers may do: without this, all that this process may. They are shut in before the initializer and the
+    /// first task, and nothing lets them out again. Where this system cannot enforce all of it, [`Builder::build`] says
+    /// so ([`Error::Sandbox`](crate::Error::Sandbox)), and there is no pool.
+    ///
+    /// ```
+    /// use procpool::{Error, Pool, Sandbox};
+    ///
+    /// let folder = std::env::temp_dir();
+    /// let sandbox = Sandbox::new().write(&folder).open_files(256);
+    /// match Pool::builder().workers(1).sandbox(sandbox).build() {
+    ///     Ok(pool) => {
+    ///         let refused = pool.apply(|_: ()| std::net::UdpSocket::bind("127.0.0.1:0").is_err(), ())?;
+    ///         assert!(refused);
+    ///     }
+    ///     Err(Error::Sandbox(missing)) => eprintln!("{missing}"),
+    ///     Err(other) => return Err(other),
+    /// }
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn sandbox(mut self, sandbox: Sandbox) -> Self {
+        self.config.sandbox = Some(sandbox);
+        self
+    }
+
     /// Starts the pool. Does not wait for its workers.
     ///
     /// # Errors
     /// [`Error::Workers`](crate::Error::Workers), [`Error::System`](crate::Error::System);
+    /// [`Error::Sandbox`](crate::Error::Sandbox);
     /// [`Error::Codec`](crate::Error::Codec) and [`Error::NotInExecutable`](crate::Error::NotInExecutable) for the
     /// initializer.
     pub fn build(self) -> Result<Pool> {

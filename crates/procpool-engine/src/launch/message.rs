@@ -8,16 +8,17 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use super::ExitStatus;
+use crate::sandbox::Rules;
 
 /// Longer than any message, so that one which is too long is seen to be.
-pub(super) const LONGEST: usize = 64;
+pub(super) const LONGEST: usize = 96;
 
 /// What the parent asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Request {
-    /// Always the first, and there before the zygote is: the program that it should be. Brings along the region's,
-    /// the parent's and the poke descriptor, in this order.
-    Setup(Identity),
+    /// Always the first, and there before the zygote is: the program that it should be, and what its workers may do.
+    /// Brings along the region's, the parent's and the poke descriptor, in this order, and with rules the ruleset.
+    Setup(Identity, Option<Rules>),
     /// A worker for this seat.
     Launch { seat: u32 },
 }
@@ -134,8 +135,9 @@ const EXITED: u8 = 7;
 impl Request {
     pub(super) fn encode(self) -> Vec<u8> {
         match self {
-            Self::Setup(Identity { device, inode, size, modified }) => {
-                encode(SETUP, &[device, inode, size, modified])
+            Self::Setup(Identity { device, inode, size, modified }, rules) => {
+                let rules = rules.into_iter().flat_map(Rules::encode);
+                encode(SETUP, &[device, inode, size, modified].into_iter().chain(rules).collect::<Vec<_>>())
             }
             Self::Launch { seat } => encode(LAUNCH, &[seat.into()]),
         }
@@ -144,8 +146,13 @@ impl Request {
     pub(super) fn decode(message: &[u8]) -> Option<Self> {
         let (kind, fields) = decode(message)?;
         match (kind, fields.as_slice()) {
-            (SETUP, &[device, inode, size, modified]) => {
-                Some(Self::Setup(Identity { device, inode, size, modified }))
+            (SETUP, &[device, inode, size, modified, ref rules @ ..]) => {
+                let rules = match <[u64; 4]>::try_from(rules) {
+                    Ok(rules) => Some(Rules::decode(rules)?),
+                    Err(_) if rules.is_empty() => None,
+                    Err(_) => return None,
+                };
+                Some(Self::Setup(Identity { device, inode, size, modified }, rules))
             }
             (LAUNCH, &[seat]) => Some(Self::Launch { seat: narrow(seat)? }),
             _ => None,
@@ -241,7 +248,11 @@ mod tests {
             assert!(reply.encode().len() < LONGEST);
         }
         let identity = Identity::of_this_program().unwrap();
-        for request in [Request::Setup(identity), Request::Launch { seat: 7 }] {
+        let rules = Rules::decode([1, u64::MAX, 2, 3]);
+        assert!(rules.is_some());
+        for request in
+            [Request::Setup(identity, None), Request::Setup(identity, rules), Request::Launch { seat: 7 }]
+        {
             assert_eq!(Request::decode(&request.encode()), Some(request));
             assert!(request.encode().len() < LONGEST);
         }

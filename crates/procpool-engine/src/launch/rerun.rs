@@ -18,6 +18,7 @@ use super::{Descriptors, ExitStatus};
 use crate::os::poll::{self, PollFd, PollFlags};
 use crate::os::process::{self, Signal};
 use crate::os::socket;
+use crate::sandbox::{self, Confinement};
 
 /// How long a process may take to be gone after `SIGKILL`. Only one stuck in the kernel takes longer.
 const AGONY: Duration = Duration::from_secs(1);
@@ -32,6 +33,7 @@ pub(super) struct Recipe {
     region: OwnedFd,
     parent: OwnedFd,
     poke: OwnedFd,
+    sandbox: Option<Confinement>,
 }
 
 impl Recipe {
@@ -44,14 +46,17 @@ impl Recipe {
             region: descriptors.region.try_clone_to_owned()?,
             parent: descriptors.parent.try_clone_to_owned()?,
             poke: descriptors.poke.try_clone_to_owned()?,
+            sandbox: descriptors.sandbox.map(Confinement::try_clone).transpose()?,
         })
     }
 
     /// Starts one. It sees this process's environment, directory and limits as they are now.
     pub(super) fn start(&self) -> io::Result<Rerun> {
         let (here, there) = socket::pair()?;
-        let setup = Request::Setup(Identity::of_this_program().map_err(|error| not_started(&error))?);
-        let belongings = [&self.region, &self.parent, &self.poke].map(AsFd::as_fd);
+        let program = Identity::of_this_program().map_err(|error| not_started(&error))?;
+        let setup = Request::Setup(program, self.sandbox.as_ref().map(Confinement::rules));
+        let mut belongings = [&self.region, &self.parent, &self.poke].map(AsFd::as_fd).to_vec();
+        belongings.extend(self.sandbox.as_ref().map(Confinement::ruleset));
         socket::send(here.as_fd(), &setup.encode(), &belongings)?;
         let child = self.command(there).spawn().map_err(|error| not_started(&error))?;
         let pidfd = process::open_pidfd(child.id()).ok();
@@ -72,7 +77,14 @@ impl Recipe {
 }
 
 fn not_started(error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("cannot start this program again from /proc/self/exe: {error}"))
+    let advice = if sandbox::forbids_programs() {
+        "; this process is a worker in a sandbox that forbids programs, and a pool of its own begins with one: allow \
+         programs there (`Sandbox::programs`), or make the pool elsewhere"
+    } else {
+        ""
+    };
+    let text = format!("cannot start this program again from /proc/self/exe: {error}{advice}");
+    io::Error::new(error.kind(), text)
 }
 
 /// A process that should become the zygote, and our end of the socket to it.

@@ -19,6 +19,7 @@ use super::message::{Identity, LONGEST, Obstacle, Reply, Request};
 use crate::os::poll::{self, PollFd, PollFlags};
 use crate::os::process::{self, Fork, Signal};
 use crate::os::socket;
+use crate::sandbox::Confinement;
 
 /// The environment variable that tells a process to become a zygote. Its value is [`VERSION`].
 pub(super) const VARIABLE: &str = "PROCPOOL_ZYGOTE";
@@ -40,6 +41,8 @@ pub struct Attachment {
     pub parent: OwnedFd,
     /// The eventfd that wakes the supervisor.
     pub poke: OwnedFd,
+    /// What it enters before anything else.
+    pub sandbox: Option<Confinement>,
 }
 
 /// Becomes the zygote if this process was started to be one, and returns in each worker that it forks; the zygote
@@ -77,6 +80,7 @@ struct Belongings {
     region: OwnedFd,
     parent: OwnedFd,
     poke: OwnedFd,
+    sandbox: Option<Confinement>,
 }
 
 /// A worker, as long as it is not reaped.
@@ -186,8 +190,8 @@ impl Zygote {
         if self.tell(Reply::Started { seat, pid }, &descriptors).is_err() {
             process::exit_now(0);
         }
-        let Belongings { region, parent, poke } = self.belongings;
-        Attachment { seat, region, parent, poke }
+        let Belongings { region, parent, poke, sandbox } = self.belongings;
+        Attachment { seat, region, parent, poke, sandbox }
     }
 
     fn bury_dead(&mut self) -> Result<(), ParentGone> {
@@ -261,12 +265,15 @@ fn receive_setup(socket: BorrowedFd<'_>) -> Result<Belongings, Obstacle> {
     let mut buffer = [0; LONGEST];
     let message = socket::receive(socket, &mut buffer).map_err(|error| Obstacle::of(&error))?;
     let own = Identity::of_this_program().map_err(|error| Obstacle::of(&error))?;
-    if Request::decode(&buffer[..message.length]) != Some(Request::Setup(own)) {
-        return Err(Obstacle::OtherProgram);
-    }
-    let [region, parent, poke] =
-        <[OwnedFd; 3]>::try_from(message.descriptors).map_err(|_| Obstacle::NoDescriptors)?;
-    Ok(Belongings { region, parent, poke })
+    let rules = match Request::decode(&buffer[..message.length]) {
+        Some(Request::Setup(program, rules)) if program == own => rules,
+        _ => return Err(Obstacle::OtherProgram),
+    };
+    let mut descriptors = message.descriptors.into_iter();
+    let mut next = || descriptors.next().ok_or(Obstacle::NoDescriptors);
+    let (region, parent, poke) = (next()?, next()?, next()?);
+    let sandbox = rules.map(|rules| Ok(Confinement::new(next()?, rules))).transpose()?;
+    Ok(Belongings { region, parent, poke, sandbox })
 }
 
 fn refuse(socket: BorrowedFd<'_>, obstacle: Obstacle) -> ! {

@@ -24,6 +24,7 @@ use super::serve::VARIABLE;
 use super::{ExitStatus, LaunchEvent, Launcher};
 use crate::os::process;
 use crate::os::socket;
+use crate::sandbox::Confinement;
 
 /// How long the zygote may leave a request unanswered.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,6 +50,8 @@ pub struct Descriptors<'a> {
     pub parent: BorrowedFd<'a>,
     /// The eventfd by which workers wake the supervisor.
     pub poke: BorrowedFd<'a>,
+    /// What they enter before anything else.
+    pub sandbox: Option<&'a Confinement>,
 }
 
 /// Starts workers by forking them from a zygote.

@@ -6,7 +6,20 @@
 
 pub mod clock;
 pub mod futex;
+pub mod landlock;
 pub mod memory;
 pub mod poll;
 pub mod process;
+pub mod rights;
+#[cfg(all(
+    target_endian = "little",
+    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
+))]
+pub mod seccomp;
+#[cfg(not(all(
+    target_endian = "little",
+    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
+)))]
+#[path = "seccomp_unknown.rs"]
+pub mod seccomp;
 pub mod socket;

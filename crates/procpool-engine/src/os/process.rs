@@ -260,8 +260,21 @@ pub fn unblock_signals() {
 /// # Errors
 /// None that is known.
 pub fn ignore_interrupts() -> io::Result<()> {
+    do_nothing_on(libc::SIGINT)
+}
+
+/// To write more into a file than `RLIMIT_FSIZE` allows becomes an error instead of a death. As for
+/// [`ignore_interrupts`], programs do not inherit it.
+///
+/// # Errors
+/// None that is known.
+pub fn survive_large_files() -> io::Result<()> {
+    do_nothing_on(libc::SIGXFSZ)
+}
+
+fn do_nothing_on(signal: c_int) -> io::Result<()> {
     extern "C" fn nothing(_signal: c_int) {}
-    set_handler(libc::SIGINT, nothing as extern "C" fn(c_int) as libc::sighandler_t)
+    set_handler(signal, nothing as extern "C" fn(c_int) as libc::sighandler_t)
 }
 
 /// Writing to a closed pipe becomes an error instead of a death, as Rust's own start-up sets it before `main`.
