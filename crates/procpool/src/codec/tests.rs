@@ -6,7 +6,6 @@ mod value;
 
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
-use std::sync::Arc;
 use std::thread;
 
 use proptest::collection::vec;
@@ -15,46 +14,14 @@ use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use self::value::{Raw, Value, values, values_without_buffers};
+use super::area::{Area, area_of};
 use super::nesting::NESTING_LIMIT;
-use super::{
-    BUFFER_ALIGNMENT, Buffers, CodecError, Encoded, INLINE_BYTES, Lease, decode, decode_whole, encode,
-};
+use super::{BUFFER_ALIGNMENT, Buffers, CodecError, Encoded, INLINE_BYTES, decode, decode_whole, encode};
 use crate::Buffer;
-
-/// A buffers' area as the engine lends it, or, with `shift`, as it never should.
-struct Area {
-    memory: Vec<u8>,
-    start: usize,
-}
-
-impl Area {
-    fn shifted(content: &[u8], shift: usize) -> Arc<Area> {
-        let mut memory = vec![0; content.len() + 2 * BUFFER_ALIGNMENT];
-        let start = memory.as_ptr().align_offset(BUFFER_ALIGNMENT) + shift;
-        memory[start..start + content.len()].copy_from_slice(content);
-        memory.truncate(start + content.len());
-        Arc::new(Area { memory, start })
-    }
-}
-
-impl Lease for Area {
-    fn bytes(&self) -> &[u8] {
-        &self.memory[self.start..]
-    }
-}
 
 fn encoded<T: Serialize + ?Sized>(value: &T) -> Result<Encoded, CodecError> {
     let mut out = Encoded::default();
     encode(value, &mut out).map(|()| out)
-}
-
-/// Copies the buffers as the engine does.
-fn area_of(encoded: &Encoded) -> Vec<u8> {
-    let mut area = vec![0; encoded.area_length()];
-    for buffer in &encoded.buffers {
-        area[buffer.offset..][..buffer.bytes().len()].copy_from_slice(buffer.bytes());
-    }
-    area
 }
 
 fn arrived(encoded: &Encoded) -> Buffers {
