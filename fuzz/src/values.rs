@@ -13,9 +13,6 @@ use crate::memory;
 use crate::message::message;
 use crate::value::Value;
 
-/// What serde's collections take at once, before they have seen an element.
-const AT_ONCE: usize = 2 << 20;
-
 /// What a byte may become: a node of a map with room for eleven values, twice where a list grows.
 const BYTES_OF_A_BYTE: usize = 4 << 10;
 
@@ -32,7 +29,7 @@ pub fn values(data: &[u8]) {
 
 fn check<T: Serialize + DeserializeOwned + Debug + PartialEq>(message: &Message) {
     let (decoded, most) = memory::most(|| message.decode::<T>());
-    let bound = AT_ONCE + (message.head.len() + 1) * BYTES_OF_A_BYTE + 2 * message.area.len();
+    let bound = (message.head.len() + 1) * BYTES_OF_A_BYTE + 2 * message.area.len();
     assert!(most <= bound, "{most} bytes of memory for {} bytes of head", message.head.len());
     let Ok((value, used)) = decoded.inspect_err(|error| drop(error.to_string())) else { return };
     assert!(used <= message.head.len());
