@@ -14,7 +14,7 @@ use super::house::{House, Step, read};
 use super::scribble::{Part, Scribble, Scribbler, Value};
 use crate::block::Block;
 use crate::launch::{ExitStatus, LaunchEvent, Launcher};
-use crate::layout::{Layout, SMALL_EXTENT};
+use crate::layout::{Layout, SMALL_EXTENT, Seat};
 use crate::os::poll;
 use crate::payload::{self, Parts, Place};
 use crate::pool::{Config, Pool};
@@ -174,6 +174,34 @@ proptest! {
             let bytes = unsafe { house.region().bytes(block.offset, block.length) };
             prop_assert!(bytes.is_some());
         }
+    }
+}
+
+// ---- what was found once ----
+
+/// The word at `offset` of the header, or of the first seat.
+fn overwritten(part: Part, offset: usize, value: u64) -> Step {
+    let seats = if matches!(part, Part::Seats) { SEATS as usize } else { 1 };
+    Step::Scribble(Scribble { part, place: offset / 8 * seats, value: Value::Any(value) })
+}
+
+#[test]
+fn a_worker_whose_counts_were_overwritten_counts_on() {
+    for (offset, kind) in [
+        (std::mem::offset_of!(Seat, finished), payload::RETURNED),
+        (std::mem::offset_of!(Seat, raised), payload::RAISED),
+    ] {
+        let mut house = House::new();
+        for step in [
+            Step::Submit { length: 10, buffer: 0, limits: Limits::default(), is_listened_to: false },
+            Step::Claim(0),
+            overwritten(Part::Seats, offset, u64::MAX),
+            Step::Finish(0, 10, kind),
+            Step::Stats,
+        ] {
+            house.step(&step);
+        }
+        house.end();
     }
 }
 
