@@ -246,12 +246,13 @@ impl Worker {
     }
 }
 
-/// What [`Worker::setup`] gives.
+/// What [`Worker::setup`] gives; nothing where somebody wrote over the words that say where it lies.
 pub(crate) fn setup(region: &Arc<Region>, reader: Owner) -> Arc<Lease> {
     let rules = &region.header().rules;
-    let (offset, length) = (rules.setup.load(Ordering::Relaxed), rules.setup_length.load(Ordering::Relaxed));
+    let offset = rules.setup.load(Ordering::Relaxed);
+    let block = Block::checked(region, offset, rules.setup_length.load(Ordering::Relaxed));
+    let block = block.unwrap_or(Block { offset: region.layout().small, length: 0 });
     // The parent wrote the block before there were workers, and keeps it as it is.
-    let block = Block { offset, length };
     Arc::new(Lease::borrowed(region.clone(), block, reader, rules.setup_head.load(Ordering::Relaxed)))
 }
 

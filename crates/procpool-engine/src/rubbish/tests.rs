@@ -14,7 +14,7 @@ use super::house::{House, Step, read};
 use super::scribble::{Part, Scribble, Scribbler, Value};
 use crate::block::Block;
 use crate::launch::{ExitStatus, LaunchEvent, Launcher};
-use crate::layout::{Layout, SMALL_EXTENT, Seat};
+use crate::layout::{Header, Layout, RulesWords, SMALL_EXTENT, Seat};
 use crate::os::poll;
 use crate::payload::{self, Parts, Place};
 use crate::pool::{Config, Pool};
@@ -201,6 +201,23 @@ fn a_worker_whose_counts_were_overwritten_counts_on() {
         ] {
             house.step(&step);
         }
+        house.end();
+    }
+}
+
+#[test]
+fn a_worker_finds_no_set_up_where_there_can_be_none() {
+    let rules = std::mem::offset_of!(Header, rules);
+    for [block, length] in [[0, u64::MAX], [u64::MAX - 63, u64::MAX], [u64::MAX, 64], [0, 64]] {
+        let mut house = House::new();
+        for (word, value) in [
+            (std::mem::offset_of!(RulesWords, setup), block),
+            (std::mem::offset_of!(RulesWords, setup_length), length),
+            (std::mem::offset_of!(RulesWords, setup_head), u64::MAX),
+        ] {
+            house.step(&overwritten(Part::Header, rules + word, value));
+        }
+        house.step(&Step::Attach);
         house.end();
     }
 }
