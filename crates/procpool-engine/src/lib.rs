@@ -55,7 +55,7 @@ mod policy;
 mod pool;
 #[cfg(not(loom))]
 mod region;
-#[cfg(all(test, not(loom)))]
+#[cfg(all(any(test, feature = "fuzzing"), not(loom)))]
 mod rubbish;
 #[cfg(not(loom))]
 mod sandbox;
@@ -98,3 +98,11 @@ pub use crate::{
 
 #[doc(hidden)]
 pub use faults::Point;
+
+/// For the fuzz targets in `fuzz/`: what the engine reads that others wrote, as functions of bytes.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::launch::zygote::hostile::{converse, decode};
+    pub use crate::rubbish::script::live;
+}

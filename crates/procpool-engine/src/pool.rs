@@ -263,7 +263,7 @@ impl Pool {
         &self.shared
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn without_supervisor(shared: Arc<Shared>) -> Self {
         Self { shared, supervisor: Mutex::default(), _alive: None }
     }

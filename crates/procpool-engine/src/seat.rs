@@ -64,11 +64,12 @@ impl Seat {
         self.current.store(NOTHING, Ordering::Release);
         // ORDER: before the next `intend`: who sees the next task never sees this one's beginning.
         self.since.store(0, Ordering::Relaxed);
-        // Only this worker writes the counts, so no read-modify-write is needed.
+        // Only this worker writes the counts, so no read-modify-write is needed; and whoever wrote over them has spoilt
+        // some numbers, not this worker.
         if raised {
-            self.raised.store(self.raised.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            self.raised.store(self.raised.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }
-        self.finished.store(self.finished.load(Ordering::Relaxed) + 1, Ordering::Release);
+        self.finished.store(self.finished.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
     }
 
     /// What the worker runs or is about to claim.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::arena::Owner;
 use crate::block::{Allocator, Block, Lease};
 use crate::faults::{self, Point};
 use crate::launch::Attachment;
@@ -118,12 +119,7 @@ impl Worker {
 
     /// The host's set-up data, to be kept for as long as its buffers are used.
     pub fn setup(&self) -> Arc<Lease> {
-        let rules = &self.region.header().rules;
-        let length = rules.setup_length.load(Ordering::Relaxed);
-        let block = Block { offset: rules.setup.load(Ordering::Relaxed), length };
-        let head = rules.setup_head.load(Ordering::Relaxed);
-        // The parent wrote the block before there were workers, and keeps it as it is.
-        Arc::new(Lease::borrowed(self.region.clone(), block, self.allocator.owner(), head))
+        setup(&self.region, self.allocator.owner())
     }
 
     /// Says that the host's set-up is done.
@@ -279,6 +275,16 @@ impl Worker {
     fn words(&self) -> &Seat {
         self.region.seat(self.seat).expect("attach checked the seat")
     }
+}
+
+/// What [`Worker::setup`] gives; nothing where somebody wrote over the words that say where it lies.
+pub(crate) fn setup(region: &Arc<Region>, reader: Owner) -> Arc<Lease> {
+    let rules = &region.header().rules;
+    let offset = rules.setup.load(Ordering::Relaxed);
+    let block = Block::checked(region, offset, rules.setup_length.load(Ordering::Relaxed));
+    let block = block.unwrap_or(Block { offset: region.layout().small, length: 0 });
+    // The parent wrote the block before there were workers, and keeps it as it is.
+    Arc::new(Lease::borrowed(region.clone(), block, reader, rules.setup_head.load(Ordering::Relaxed)))
 }
 
 impl Call<'_> {

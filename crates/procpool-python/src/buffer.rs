@@ -1,6 +1,7 @@
 //! Shared memory as a Python buffer: writable, aligned to 64 bytes, given back when the last view dies.
 
 use std::ffi::{c_int, c_void};
+use std::ops::Range;
 use std::sync::Arc;
 
 use procpool_engine::Lease;
@@ -35,9 +36,8 @@ impl Buffer {
     }
 
     /// A part of the payload's buffers; `None` where there is no such part.
-    pub(crate) fn of_part(lease: &Arc<Lease>, start: usize, length: usize) -> Option<Self> {
-        let part = lease.buffers().get(start..)?.get(..length)?;
-        Some(Self::new(lease.clone(), part))
+    pub(crate) fn of_part(lease: &Arc<Lease>, place: Range<usize>) -> Option<Self> {
+        Some(Self::new(lease.clone(), lease.buffers().get(place)?))
     }
 }
 

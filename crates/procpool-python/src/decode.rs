@@ -2,27 +2,24 @@
 
 use std::sync::Arc;
 
-use procpool_engine::{ALIGNMENT, Lease};
+use procpool_engine::Lease;
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyMemoryView};
 
 use crate::buffer::Buffer;
-use crate::encode::HEADER;
+use crate::frame::{ALIGNMENT, Frame};
 
 /// Pickles that are longer than this are read where they lie.
 const COPIED: usize = 4 << 10;
 
-/// A message, taken apart. Nothing in it is believed before it was checked: a worker may write rubbish.
+const _: () = assert!(ALIGNMENT as u64 == procpool_engine::ALIGNMENT);
+
+/// A message, taken apart, and the memory of its buffers.
 pub(crate) struct Message<'a> {
-    pub(crate) call: u8,
-    pub(crate) cacheable: bool,
-    pub(crate) function: &'a [u8],
-    /// Where the object's pickle begins.
-    start: usize,
+    pub(crate) frame: Frame<'a>,
     head: &'a [u8],
-    lengths: &'a [u8],
     lease: Option<&'a Arc<Lease>>,
 }
 
@@ -30,32 +27,15 @@ fn corrupt() -> PyErr {
     PyValueError::new_err("the shared memory holds no message of procpool: was it written over?")
 }
 
-fn number(bytes: &[u8]) -> usize {
-    bytes.iter().rev().fold(0, |number, &byte| number << 8 | usize::from(byte))
-}
-
 impl<'a> Message<'a> {
     pub(crate) fn new(head: &'a [u8], lease: Option<&'a Arc<Lease>>) -> PyResult<Self> {
-        let (header, rest) = head.split_at_checked(HEADER).ok_or_else(corrupt)?;
-        let (count, length) = (number(&header[4..8]), number(&header[8..12]));
-        let (lengths, rest) =
-            count.checked_mul(8).and_then(|size| rest.split_at_checked(size)).ok_or_else(corrupt)?;
-        let (function, pickle) = rest.split_at_checked(length).ok_or_else(corrupt)?;
-        let start = head.len() - pickle.len();
-        Ok(Self { call: header[0], cacheable: header[1] != 0, function, start, head, lengths, lease })
-    }
-
-    /// The function's pickle in a message of which this is the beginning; it may end early.
-    pub(crate) fn function_in(head: &'a [u8]) -> Option<&'a [u8]> {
-        let (header, rest) = head.split_at_checked(HEADER)?;
-        let (count, length) = (number(&header[4..8]), number(&header[8..12]));
-        let function = rest.get(count.checked_mul(8)?..)?;
-        Some(&function[..length.min(function.len())])
+        let frame = Frame::read(head).ok_or_else(corrupt)?;
+        Ok(Self { frame, head, lease })
     }
 
     /// The bytes after all that: an object's pickle, or what else the sender put there.
-    pub(crate) fn rest(&self) -> &'a [u8] {
-        &self.head[self.start..]
+    fn rest(&self) -> &'a [u8] {
+        &self.head[self.frame.start..]
     }
 
     /// The object. `loads` is pickle's.
@@ -64,11 +44,16 @@ impl<'a> Message<'a> {
         let data = match self.lease {
             Some(lease) if self.rest().len() > COPIED => {
                 let whole = PyMemoryView::from(Bound::new(py, Buffer::of_head(lease))?.as_any())?;
-                whole.get_item(pyo3::types::PySlice::new(py, self.start.cast_signed(), isize::MAX, 1))?
+                whole.get_item(pyo3::types::PySlice::new(
+                    py,
+                    self.frame.start.cast_signed(),
+                    isize::MAX,
+                    1,
+                ))?
             }
             _ => PyBytes::new(py, self.rest()).into_any(),
         };
-        if self.lengths.is_empty() {
+        if self.frame.has_no_buffers() {
             return loads.call1((data,));
         }
         let keywords = PyDict::new(py);
@@ -79,11 +64,9 @@ impl<'a> Message<'a> {
     fn buffers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let lease = self.lease.ok_or_else(corrupt)?;
         let buffers = PyList::empty(py);
-        let mut start = 0;
-        for length in self.lengths.chunks_exact(8).map(number) {
-            let buffer = Buffer::of_part(lease, start, length).ok_or_else(corrupt)?;
+        for place in self.frame.buffers(lease.buffers().len()) {
+            let buffer = place.and_then(|place| Buffer::of_part(lease, place)).ok_or_else(corrupt)?;
             buffers.append(PyMemoryView::from(Bound::new(py, buffer)?.as_any())?)?;
-            start += length.next_multiple_of(ALIGNMENT as usize);
         }
         Ok(buffers)
     }

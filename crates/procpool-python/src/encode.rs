@@ -1,6 +1,6 @@
 //! Objects become payloads, by pickle's protocol 5 with its buffers out of band.
 //!
-//! A message is a header, the lengths of its buffers, the function's pickle where it has one, and the object's pickle.
+//! `frame` says how a message lies in its payload.
 //! Picklers are kept and used again: to make one costs as much as to pickle a small object.
 
 use std::sync::{Mutex, PoisonError};
@@ -11,9 +11,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-/// Bytes before the lengths: what to do, whether the function may be kept, the number of buffers, the length of the
-/// function.
-pub(crate) const HEADER: usize = 12;
+use crate::frame;
 
 /// Pieces of a pickle that are longer than this are not copied on their way into shared memory.
 const PIECE: usize = 8 << 10;
@@ -133,13 +131,9 @@ impl Encoder {
         let py = object.py();
         let (pieces, buffers) = self.pickle(object)?;
         let name = function.map_or(&[][..], |function| function.data.as_bytes(py));
-        let flags = u8::from(function.is_some_and(|function| function.cacheable));
-        let mut head = Vec::with_capacity(256);
-        head.extend([call, flags, 0, 0]);
-        head.extend((buffers.len() as u32).to_le_bytes());
-        head.extend((name.len() as u32).to_le_bytes());
-        buffers.iter().for_each(|buffer| head.extend((buffer.len_bytes() as u64).to_le_bytes()));
-        head.extend(name);
+        let cacheable = function.is_some_and(|function| function.cacheable);
+        let lengths = buffers.iter().map(|buffer| buffer.len_bytes());
+        let mut head = frame::begin(call, cacheable, lengths, name);
         let mut tail = Vec::new();
         for piece in pieces {
             let piece = Piece::of(piece.bind(py))?;
@@ -201,7 +195,7 @@ fn view(buffer: &PyBuffer<u8>) -> &[u8] {
 impl Encoded {
     /// A message that is bytes already.
     pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
-        let mut head = vec![0; HEADER];
+        let mut head = frame::begin(0, false, [].into_iter(), &[]);
         head.extend(bytes);
         Self { head, tail: Vec::new(), buffers: Vec::new() }
     }

@@ -10,8 +10,8 @@ use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
-use crate::decode::Message;
 use crate::encode::Encoder;
+use crate::frame::Frame;
 use crate::function::{Call, Function};
 use crate::launcher::{self, Exchange, First, PythonLauncher};
 use crate::limits::Limits;
@@ -253,7 +253,7 @@ impl Engine {
     fn dump(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<String> {
         let mut dump = py.detach(|| self.pool.dump());
         for task in &mut dump.tasks {
-            if let Some(function) = Message::function_in(&task.head) {
+            if let Some(function) = Frame::function_in(&task.head) {
                 task.function = name.call1((PyBytes::new(py, function),))?.extract()?;
             }
         }

@@ -8,6 +8,7 @@ mod buffer;
 mod decode;
 mod encode;
 mod engine;
+mod frame;
 mod function;
 mod launcher;
 mod limits;

@@ -139,7 +139,7 @@ impl<'py> Interpreter<'py> {
     fn run(&mut self, py: Python<'py>, message: &Message<'_>) -> PyResult<Bound<'py, PyAny>> {
         let function = self.function(py, message)?;
         let argument = message.object(&self.loads)?;
-        match Call::from_number(message.call) {
+        match Call::from_number(message.frame.call) {
             Some(Call::One) => function.call1((argument,)),
             Some(Call::Apply) => {
                 let (positional, named) = argument.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
@@ -154,15 +154,15 @@ impl<'py> Interpreter<'py> {
     }
 
     fn function(&mut self, py: Python<'py>, message: &Message<'_>) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(function) = self.functions.get(message.function) {
+        if let Some(function) = self.functions.get(message.frame.function) {
             return Ok(function.bind(py).clone());
         }
-        let function = self.loads.call1((PyBytes::new(py, message.function),))?;
-        if message.cacheable && message.function.len() <= KEPT_LENGTH {
+        let function = self.loads.call1((PyBytes::new(py, message.frame.function),))?;
+        if message.frame.cacheable && message.frame.function.len() <= KEPT_LENGTH {
             if self.functions.len() >= KEPT_FUNCTIONS {
                 self.functions.clear();
             }
-            self.functions.insert(message.function.into(), function.clone().unbind());
+            self.functions.insert(message.frame.function.into(), function.clone().unbind());
         }
         Ok(function)
     }

@@ -20,6 +20,8 @@
 //!
 //! There is no trait over formats: there is one format, and the parent and its workers are the same program.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod area;
 mod decoder;
 mod encoder;
 mod error;

@@ -155,6 +155,12 @@ pub(crate) fn read(head: &[u8]) -> std::result::Result<(Callable, &[u8]), String
     Ok((callable, rest))
 }
 
+/// Whether a request names its function by its place in the program.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn is_by_offset(head: &[u8]) -> bool {
+    head.first() == Some(&BY_OFFSET)
+}
+
 impl Callable {
     pub(crate) fn call(
         self,

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::panic;
-use crate::task::{self, Raised};
+use crate::task;
 
 /// The result of a task, once there is one. Made by [`Pool::apply_async`](crate::Pool::apply_async).
 ///
@@ -88,10 +88,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn take<R: DeserializeOwned>(task: Task) -> Result<R> {
     match task.take() {
         Outcome::Returned(payload) => Ok(codec::decode_whole(payload.head(), &task::buffers_of(&payload))?),
-        Outcome::Raised(payload) => {
-            let raised: Raised = codec::decode_whole(payload.head(), &task::buffers_of(&payload))?;
-            Err(raised.into())
-        }
+        Outcome::Raised(payload) => Err(task::read_raised(payload.head(), &task::buffers_of(&payload))),
         Outcome::Failed(failure) => Err(failure.into()),
     }
 }

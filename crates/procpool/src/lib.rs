@@ -26,6 +26,9 @@ mod codec;
 mod entry;
 mod error;
 mod function;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod imap;
 mod map;

@@ -12,7 +12,7 @@ use crate::codec;
 use crate::error::{Error, Result};
 use crate::function::Shape;
 use crate::options::Options;
-use crate::task::{self, ITEM_RETURNED, Raised};
+use crate::task;
 
 /// A chunk under way: its task, and how many items it has.
 pub(crate) struct Chunk {
@@ -54,39 +54,13 @@ impl Chunk {
         let error: Error = match self.task.take() {
             Outcome::Returned(payload) => {
                 let buffers = task::buffers_of(&payload);
-                let mut rest = payload.head();
-                for given in 0..self.items {
-                    match take_item(&mut rest, &buffers) {
-                        Ok(item) => give(item),
-                        Err(error) => return (given..self.items).for_each(|_| give(Err(error.clone()))),
-                    }
-                }
-                return;
+                return task::read_items(self.items, payload.head(), &buffers, &mut give);
             }
-            Outcome::Raised(payload) => {
-                match codec::decode_whole::<Raised>(payload.head(), &task::buffers_of(&payload)) {
-                    Ok(raised) => raised.into(),
-                    Err(error) => error.into(),
-                }
-            }
+            Outcome::Raised(payload) => task::read_raised(payload.head(), &task::buffers_of(&payload)),
             Outcome::Failed(failure) => failure.into(),
         };
         (0..self.items).for_each(|_| give(Err(error.clone())));
     }
-}
-
-/// The next item of a chunk's reply. The outer error is that of the rest as well: where the next one begins is not
-/// known, here or, where the reply ends, in the worker.
-fn take_item<R: DeserializeOwned>(rest: &mut &[u8], buffers: &codec::Buffers) -> Result<Result<R>> {
-    let (&kind, item) = rest.split_first().ok_or(Error::Corrupt)?;
-    if kind == ITEM_RETURNED {
-        let (value, used) = codec::decode::<R>(item, buffers)?;
-        *rest = &item[used..];
-        return Ok(Ok(value));
-    }
-    let (raised, used) = codec::decode::<Raised>(item, buffers)?;
-    *rest = &item[used..];
-    if rest.is_empty() { Err(raised.into()) } else { Ok(Err(raised.into())) }
 }
 
 /// The results of a map, once all are there. Made by [`Pool::map_async`](crate::Pool::map_async).

@@ -8,9 +8,11 @@
 use std::sync::Arc;
 
 use procpool_engine::{Lease, Payload};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Buffers};
+use crate::error::{Error, Result};
 
 /// A worker's account of what went wrong with a call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,4 +58,39 @@ pub(crate) fn buffers(lease: Option<&Arc<Lease>>) -> Buffers {
 /// The buffers of a payload that arrived.
 pub(crate) fn buffers_of(payload: &Payload) -> Buffers {
     buffers(payload.lease())
+}
+
+/// What a worker says of the call that a task was.
+pub(crate) fn read_raised(head: &[u8], buffers: &Buffers) -> Error {
+    codec::decode_whole::<Raised>(head, buffers).map_or_else(Error::from, Error::from)
+}
+
+/// Reads the reply to a chunk of so many items, and gives each item's result, in order, to `give`. Where the reply ends
+/// early, or makes no sense, the rest have the error that says so.
+pub(crate) fn read_items<R: DeserializeOwned>(
+    items: usize,
+    mut head: &[u8],
+    buffers: &Buffers,
+    give: &mut impl FnMut(Result<R>),
+) {
+    for given in 0..items {
+        match read_item(&mut head, buffers) {
+            Ok(item) => give(item),
+            Err(error) => return (given..items).for_each(|_| give(Err(error.clone()))),
+        }
+    }
+}
+
+/// The next item of a chunk's reply. The outer error is that of the rest as well: where the next one begins is not
+/// known, here or, where the reply ends, in the worker.
+fn read_item<R: DeserializeOwned>(rest: &mut &[u8], buffers: &Buffers) -> Result<Result<R>> {
+    let (&kind, item) = rest.split_first().ok_or(Error::Corrupt)?;
+    if kind == ITEM_RETURNED {
+        let (value, used) = codec::decode::<R>(item, buffers)?;
+        *rest = &item[used..];
+        return Ok(Ok(value));
+    }
+    let (raised, used) = codec::decode::<Raised>(item, buffers)?;
+    *rest = &item[used..];
+    if rest.is_empty() { Err(raised.into()) } else { Ok(Err(raised.into())) }
 }

@@ -93,24 +93,25 @@ fn initialize(request: &[u8], buffers: &Buffers) -> Result<(), String> {
 
 /// Runs one call and replies.
 fn answer(call: Call<'_>, out: &mut Encoded) {
-    let outcome = {
+    let reply = {
         let buffers = task::buffers(call.lease());
-        function::read(call.head())
-            .map_err(Raised::Argument)
-            .and_then(|(callable, arguments)| run_one(|| callable.call(arguments, &buffers, out)))
-    };
-    let reply = match outcome {
-        Ok(()) => Reply::Returned,
-        Err(raised) => {
-            out.clear();
-            write_raised(&raised, out);
-            Reply::Raised
-        }
+        run_request(call.head(), &buffers, out)
     };
     // What the task printed is seen before its result is.
     let _ = std::io::stdout().flush();
     let buffers: Vec<&[u8]> = out.buffers.iter().map(codec::Outgoing::bytes).collect();
     call.reply(reply, &Parts { head: &out.head, tail: &[], buffers: &buffers });
+}
+
+/// Does what a request asks for, and writes what came of it.
+pub(crate) fn run_request(request: &[u8], buffers: &Buffers, out: &mut Encoded) -> Reply {
+    let outcome = function::read(request)
+        .map_err(Raised::Argument)
+        .and_then(|(callable, arguments)| run_one(|| callable.call(arguments, buffers, out)));
+    let Err(raised) = outcome else { return Reply::Returned };
+    out.clear();
+    write_raised(&raised, out);
+    Reply::Raised
 }
 
 fn run_one(call: impl FnOnce() -> Result<(), CodecError>) -> Result<(), Raised> {

@@ -7,7 +7,7 @@
 mod message;
 mod rerun;
 mod serve;
-mod zygote;
+pub(crate) mod zygote;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};

@@ -96,6 +96,13 @@ pub(super) struct Rerun {
 }
 
 impl Rerun {
+    /// Another program, which does nothing, in the place of this one.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn pretend(socket: OwnedFd) -> Self {
+        let child = Command::new("true").stdin(Stdio::null()).spawn().expect("a program `true`");
+        Self { pidfd: process::open_pidfd(child.id()).ok(), child, socket }
+    }
+
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

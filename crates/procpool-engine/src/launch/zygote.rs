@@ -11,6 +11,9 @@
 //! - A program that does not become a zygote when it is told to is not run over and over.
 //! - A copy of this launcher in a forked child of the user's process does nothing, above all not in its `drop`.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod hostile;
+
 use std::collections::VecDeque;
 use std::env;
 use std::ffi::OsString;

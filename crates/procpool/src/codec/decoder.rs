@@ -21,12 +21,20 @@ pub(super) struct Input<'de> {
     rest: &'de [u8],
     buffers: &'de Buffers,
     empty_elements: usize,
+    /// How many elements may still be announced.
+    unannounced: usize,
     nesting: Nesting,
 }
 
 impl<'de> Input<'de> {
     pub(super) fn new(head: &'de [u8], buffers: &'de Buffers) -> Input<'de> {
-        Input { rest: head, buffers, empty_elements: EMPTY_ELEMENTS, nesting: Nesting::begin() }
+        Input {
+            rest: head,
+            buffers,
+            empty_elements: EMPTY_ELEMENTS,
+            unannounced: head.len(),
+            nesting: Nesting::begin(),
+        }
     }
 
     /// How many bytes have not been used.
@@ -48,6 +56,17 @@ impl<'de> Input<'de> {
         let empty = length.saturating_sub(self.rest.len());
         self.empty_elements = self.empty_elements.checked_sub(empty).ok_or(Reason::TooLong(length))?;
         Ok(length)
+    }
+
+    /// Whether a collection may hear how many elements it will have, and make room for them before they are there.
+    ///
+    /// Together they may be announced as many as there are bytes, which is enough for all values that were sent: each
+    /// element takes a byte of its own, be it the length of what is inside. Bytes that lie could otherwise make every
+    /// level of nested collections take as much memory as all of them account for.
+    fn may_announce(&mut self, length: usize) -> bool {
+        let left = self.unannounced.checked_sub(length);
+        self.unannounced = left.unwrap_or(self.unannounced);
+        left.is_some()
     }
 
     fn bytes(&mut self, length: usize) -> Result<&'de [u8], Fault> {
@@ -77,10 +96,17 @@ impl<'input, 'de> Decoder<'input, 'de> {
         Ok(Decoder { input: self.input, depth })
     }
 
-    /// What is inside, `left` times.
+    /// What is inside, `left` times: as many as the type says.
     #[inline]
-    fn elements(self, left: usize) -> Result<Elements<'input, 'de>, Fault> {
-        Ok(Elements { decoder: self.inside()?, left })
+    fn parts(self, left: usize) -> Result<Elements<'input, 'de>, Fault> {
+        Ok(Elements { decoder: self.inside()?, left, announced: true })
+    }
+
+    /// What is inside, as often as the bytes say.
+    fn elements(self) -> Result<Elements<'input, 'de>, Fault> {
+        let left = self.input.length()?;
+        let announced = self.input.may_announce(left);
+        Ok(Elements { decoder: self.inside()?, left, announced })
     }
 
     /// The other end of `Encoder::buffer`.
@@ -176,16 +202,14 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        let length = self.input.length()?;
-        let mut elements = self.elements(length)?;
+        let mut elements = self.elements()?;
         let value = visitor.visit_seq(&mut elements)?;
         elements.end()?;
         Ok(value)
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        let length = self.input.length()?;
-        let mut elements = self.elements(length)?;
+        let mut elements = self.elements()?;
         let value = visitor.visit_map(&mut elements)?;
         elements.end()?;
         Ok(value)
@@ -193,7 +217,7 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
 
     #[inline]
     fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Fault> {
-        visitor.visit_seq(&mut self.elements(length)?)
+        visitor.visit_seq(&mut self.parts(length)?)
     }
 
     #[inline]
@@ -230,6 +254,8 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
 struct Elements<'input, 'de> {
     decoder: Decoder<'input, 'de>,
     left: usize,
+    /// Whether `left` is told before it is true.
+    announced: bool,
 }
 
 impl<'de> Elements<'_, 'de> {
@@ -265,7 +291,7 @@ impl<'de> SeqAccess<'de> for Elements<'_, 'de> {
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(self.left)
+        self.announced.then_some(self.left)
     }
 }
 
@@ -281,7 +307,7 @@ impl<'de> MapAccess<'de> for Elements<'_, 'de> {
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(self.left)
+        self.announced.then_some(self.left)
     }
 }
 

@@ -4,9 +4,9 @@ mod buffers;
 mod types;
 mod value;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
-use std::sync::Arc;
 use std::thread;
 
 use proptest::collection::vec;
@@ -15,46 +15,14 @@ use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use self::value::{Raw, Value, values, values_without_buffers};
+use super::area::{Area, area_of};
 use super::nesting::NESTING_LIMIT;
-use super::{
-    BUFFER_ALIGNMENT, Buffers, CodecError, Encoded, INLINE_BYTES, Lease, decode, decode_whole, encode,
-};
+use super::{BUFFER_ALIGNMENT, Buffers, CodecError, Encoded, INLINE_BYTES, decode, decode_whole, encode};
 use crate::Buffer;
-
-/// A buffers' area as the engine lends it, or, with `shift`, as it never should.
-struct Area {
-    memory: Vec<u8>,
-    start: usize,
-}
-
-impl Area {
-    fn shifted(content: &[u8], shift: usize) -> Arc<Area> {
-        let mut memory = vec![0; content.len() + 2 * BUFFER_ALIGNMENT];
-        let start = memory.as_ptr().align_offset(BUFFER_ALIGNMENT) + shift;
-        memory[start..start + content.len()].copy_from_slice(content);
-        memory.truncate(start + content.len());
-        Arc::new(Area { memory, start })
-    }
-}
-
-impl Lease for Area {
-    fn bytes(&self) -> &[u8] {
-        &self.memory[self.start..]
-    }
-}
 
 fn encoded<T: Serialize + ?Sized>(value: &T) -> Result<Encoded, CodecError> {
     let mut out = Encoded::default();
     encode(value, &mut out).map(|()| out)
-}
-
-/// Copies the buffers as the engine does.
-fn area_of(encoded: &Encoded) -> Vec<u8> {
-    let mut area = vec![0; encoded.area_length()];
-    for buffer in &encoded.buffers {
-        area[buffer.offset..][..buffer.bytes().len()].copy_from_slice(buffer.bytes());
-    }
-    area
 }
 
 fn arrived(encoded: &Encoded) -> Buffers {
@@ -213,6 +181,51 @@ impl<'de> Deserialize<'de> for Hasty {
 fn a_type_that_leaves_elements_unread_is_an_error_instead_of_a_shift() {
     assert_eq!(decode::<Hasty>(&[1, 7], &Buffers::NONE).unwrap().0.0, 7);
     assert!(error_text(decode::<Hasty>(&[3, 7, 8, 9], &Buffers::NONE)).contains("2 elements"));
+}
+
+thread_local! {
+    /// How many elements were promised to a [`Lists`] before any of them was there.
+    static PROMISED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Sequences of sequences, of whatever depth the bytes have.
+struct Lists;
+
+impl<'de> Deserialize<'de> for Lists {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Lists, D::Error> {
+        deserializer.deserialize_seq(Lists)
+    }
+}
+
+impl<'de> Visitor<'de> for Lists {
+    type Value = Lists;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list of lists")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Lists, A::Error> {
+        PROMISED.set(PROMISED.get() + elements.size_hint().unwrap_or(0));
+        while elements.next_element::<Lists>()?.is_some() {}
+        Ok(Lists)
+    }
+}
+
+#[test]
+fn nested_lengths_that_lie_promise_no_more_elements_than_there_are_bytes() {
+    // Each list claims as many elements as there are bytes left, and the next list is its first element.
+    let head: Vec<u8> = (0..100).rev().collect();
+    PROMISED.set(0);
+    assert!(decode::<Lists>(&head, &Buffers::NONE).is_err());
+    assert!(PROMISED.get() <= head.len(), "{} elements for {} bytes", PROMISED.get(), head.len());
+}
+
+#[test]
+fn lengths_that_are_true_are_all_promised() {
+    let head = encoded(&vec![vec![Vec::<()>::new(); 7]; 11]).unwrap().head;
+    PROMISED.set(0);
+    assert!(decode_whole::<Lists>(&head, &Buffers::NONE).is_ok());
+    assert_eq!(PROMISED.get(), 11 + 11 * 7);
 }
 
 // Depth

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use super::{Area, area_of, arrived, encoded, error_text, send};
+use super::{arrived, encoded, error_text, send};
 use crate::Buffer;
+use crate::codec::area::{Area, area_of};
 use crate::codec::{Buffers, Encoded, INLINE_BYTES, Lease, decode_whole, encode};
 
 #[test]
