@@ -393,7 +393,8 @@ def test_the_private_parts_that_programs_read(executor: procpool.ProcessPoolExec
 
 def test_stats_and_resize(executor: procpool.ProcessPoolExecutor, gate: Any) -> None:
     executor.submit(tasks.same, 1).result(LONG)
-    assert executor.stats().accepted == executor.stats().done == 1
+    # A worker counts a task after it has told of its end.
+    wait_until(lambda: executor.stats().accepted == executor.stats().done == 1, "it is counted")
     executor.resize(3)
     futures = [executor.submit(tasks.wait_for_file, str(gate)) for _ in range(3)]
     wait_until(lambda: executor.stats().running == 3, "three run at once")
