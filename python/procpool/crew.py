@@ -6,8 +6,10 @@ later ones in the crew's own thread, as the standard library does it.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
+import termios
 import threading
 from collections import deque
 from multiprocessing import process as mp_process
@@ -139,9 +141,7 @@ class Crew:
 
     def _bury(self, engine: _procpool.Engine, seated: _Seated) -> None:
         process = seated.process
-        # It is dead; whoever is its parent may still have to say so.
-        process.join(timeout=1.0)
-        exitcode = process.exitcode
+        exitcode = _exitcode_of(process)
         if self._words is not None:
             text, error = worker.read_words(self._words, seated.seat)
             self.initializer_error = self.initializer_error or error
@@ -190,6 +190,26 @@ def start_process(process: Any) -> None:
     finally:
         if is_daemon is not None:
             config["daemon"] = is_daemon
+
+
+def _exitcode_of(process: Any) -> Optional[int]:
+    """How it ended, which is dead; None where nobody can tell."""
+    # Whoever is its parent may still have to say so.
+    wait([process.sentinel], timeout=1.0)
+    has_lost_its_server = _has_lost_its_server(process)
+    process.join(timeout=1.0)
+    exitcode: Optional[int] = process.exitcode
+    return None if has_lost_its_server else exitcode
+
+
+def _has_lost_its_server(process: Any) -> bool:
+    """Whether its fork server died before it: then the standard library makes up an exit status."""
+    popen = getattr(process, "_popen", None)
+    if getattr(popen, "method", None) != "forkserver" or popen.returncode is not None:
+        return False
+    # At the end of the pipe it is readable, and there is nothing to read.
+    unread = fcntl.ioctl(process.sentinel, termios.FIONREAD, bytes(4))
+    return bool(wait([process.sentinel], timeout=0)) and not any(unread)
 
 
 def _open_pidfd(pid: int) -> Optional[int]:
