@@ -61,7 +61,10 @@ class Crew:
         pid: Optional[int] = getattr(process, "pid", None)
         return pid
 
-    def _start(self, seat: int, descriptors: tuple[int, ...]) -> Any:
+    def _start(self, seat: int, descriptors: tuple[int, ...], engine: Optional[_procpool.Engine] = None) -> Any:
+        if engine is not None and seat in self._seated:
+            # The engine knows already that whoever sat there is dead.
+            self._bury(engine, self._seated[seat])
         attachment = worker.Attachment(seat, descriptors, self._words, installation.is_installed())
         process = self._make_process(attachment)
         start_process(process)
@@ -100,6 +103,10 @@ class Crew:
             if not self.tend(engine):
                 break
         engine.join()
+        with self._lock:
+            # Whose death the engine knew first.
+            for seated in list(self._seated.values()):
+                self._bury(engine, seated)
         engine.end_notices()
         self._close()
 
@@ -127,7 +134,7 @@ class Crew:
         try:
             if descriptors is None or sys.is_finalizing():
                 raise RuntimeError("the interpreter is ending")
-            process = self._start(seat, descriptors)
+            process = self._start(seat, descriptors, engine)
             engine.started(seat, process.pid)
         except Exception as error:
             engine.not_started(seat, f"{type(error).__name__}: {error}")

@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
+import procpool
 import pytest
+import tasks
+from procpool import crew
 from programs import run
+from waiting import wait_until
+
+
+def test_a_worker_that_dies_while_another_is_buried_is_buried_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = procpool.Pool(2)
+    first, second = [process.pid for process in pool._pool]
+    buried: list[int] = []
+    exitcode_of = crew._exitcode_of
+
+    def look_slowly(process: Any) -> Any:
+        buried.append(process.pid)
+        if process.pid == first:
+            os.kill(second, signal.SIGKILL)
+            # The engine does not wait for ever to be told how somebody died.
+            wait_until(lambda: second not in [worker.pid for worker in pool.stats().workers], "the engine knows")
+        return exitcode_of(process)
+
+    monkeypatch.setattr(crew, "_exitcode_of", look_slowly)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: second in buried, "both are buried")
+    assert pool.map(tasks.square, range(4), 1) == [0, 1, 4, 9]
+    pool.close()
+    pool.join()
 
 
 @pytest.mark.parametrize("kind", ["Pool", "ProcessPoolExecutor"])
