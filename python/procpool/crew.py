@@ -65,15 +65,28 @@ class Crew:
         if engine is not None and seat in self._seated:
             # The engine knows already that whoever sat there is dead.
             self._bury(engine, self._seated[seat])
-        attachment = worker.Attachment(seat, descriptors, self._words, installation.is_installed())
-        process = self._make_process(attachment)
-        start_process(process)
+        try:
+            process = self._make_and_start(seat, descriptors)
+        except (ConnectionError, EOFError):
+            # The fork server was killed at this moment. There is another for the next process.
+            process = self._make_and_start(seat, descriptors)
         self.processes.append(process)
         pid = getattr(process, "pid", None)
         if pid is not None:
             pidfd = _open_pidfd(pid)
             watched = process.sentinel if pidfd is None else pidfd
             self._seated[seat] = _Seated(seat, process, pid, watched, pidfd)
+        return process
+
+    def _make_and_start(self, seat: int, descriptors: tuple[int, ...]) -> Any:
+        attachment = worker.Attachment(seat, descriptors, self._words, installation.is_installed())
+        process = self._make_process(attachment)
+        try:
+            start_process(process)
+        except BaseException:
+            attachment.disown()
+            raise
+        attachment.announce()
         return process
 
     def abandon(self) -> None:

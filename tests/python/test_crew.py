@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import tasks
 from procpool import crew
 from programs import run
-from waiting import wait_until
+from waiting import LONG, wait_until
 
 
 def test_a_worker_that_dies_while_another_is_buried_is_buried_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,3 +64,40 @@ def test_how_a_worker_died_is_not_made_up_when_its_fork_server_died_first(tmp_pa
         """.replace("Pool(1, multi", "Pool(1, context=multi"),
     )
     assert finished.check() == "True None None died\n9\n" and "Traceback" not in finished.errors, finished
+
+
+class ServerDies(type(multiprocessing.get_context("forkserver"))):  # type: ignore[misc]
+    """A context whose fork server dies when it has started a process and has not said so: once."""
+
+    strays: list[Any]
+
+    def Process(self, *args: Any, **kwds: Any) -> Any:
+        made = super().Process(*args, **kwds)
+        if not self.strays:
+            stray = super().Process(*args, **kwds)
+            self.strays.append(stray)
+
+            def start() -> None:
+                stray.daemon = made.daemon
+                stray.start()
+                raise EOFError("unexpected EOF")
+
+            made.start = start
+        return made
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["at first", "as a successor"])
+def test_a_process_that_a_dying_fork_server_left_behind_takes_no_seat(is_first: bool) -> None:
+    context = ServerDies()
+    context.strays = [] if is_first else [None]
+    pool = procpool.Pool(1, context=context)
+    if not is_first:
+        context.strays.clear()
+        os.kill(pool.apply(os.getpid), signal.SIGKILL)
+    pids = set(pool.map(tasks.pid, range(50), 1))
+    (stray,) = context.strays
+    assert len(pids) == 1 and stray.pid not in pids
+    stray.join(LONG)
+    assert stray.exitcode == 0
+    pool.terminate()
+    pool.join()
