@@ -9,6 +9,8 @@ use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 use rustix::process::{Resource, getrlimit};
 
+use super::process;
+
 /// Creates `length` bytes of zeroed memory without a name, sealed so that nobody can shrink or grow it: a
 /// mapping of it can never meet `SIGBUS` for lack of a file behind it.
 ///
@@ -82,10 +84,15 @@ impl Mapping {
         self.length
     }
 
-    /// Gives the pages of a range back to the system; they read as zeroes afterwards, in every process.
+    /// Gives those pages back to the system which lie in a range as a whole; they read as zeroes afterwards, in every
+    /// process. The kernel itself would round the range's end up, and take what lies beyond it.
     pub(crate) fn discard(&self, offset: usize, length: usize) {
-        // Where the kernel refuses, the memory merely stays in use.
-        let _ = self.advise(offset, length, Advice::LinuxRemove);
+        let page = process::page_size();
+        let (first, end) = (offset.next_multiple_of(page), (offset + length) / page * page);
+        if first < end {
+            // Where the kernel refuses, the memory merely stays in use.
+            let _ = self.advise(first, end - first, Advice::LinuxRemove);
+        }
     }
 
     fn advise(&self, offset: usize, length: usize, advice: Advice) -> io::Result<()> {
@@ -101,5 +108,29 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the range was mapped in `new`, and all references into it borrow from this value.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg_attr(miri, ignore)]
+    fn what_lies_beside_a_range_that_is_discarded_stays() {
+        let page = process::page_size();
+        let memory = create("discard", 4 * page as u64).unwrap();
+        let mapping = Mapping::new(memory.as_fd(), 4 * page).unwrap();
+        // SAFETY: the mapping is this long, and nobody else has it.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(mapping.start().as_ptr(), 4 * page) };
+        for (first, end) in [(0, page + 1), (1, page + 1), (page - 1, 3 * page + 1), (page, 3 * page), (5, 6)]
+        {
+            bytes.fill(7);
+            mapping.discard(first, end - first);
+            let kept = |(place, &byte): (usize, &u8)| byte == 7 || (first..end).contains(&place);
+            assert!(bytes.iter().enumerate().all(kept), "{first}..{end}");
+            let whole = first.next_multiple_of(page)..end / page * page;
+            assert!(bytes.get(whole).into_iter().flatten().all(|&byte| byte == 0), "{first}..{end}");
+        }
     }
 }

@@ -330,13 +330,14 @@ fn own_memory(path: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     let mut pages = text.split_ascii_whitespace().skip(1).map(str::parse::<u64>);
     let (resident, shared) = (pages.next()?.ok()?, pages.next()?.ok()?);
-    Some(resident.saturating_sub(shared) * page_size())
+    Some(resident.saturating_sub(shared) * page_size() as u64)
 }
 
-fn page_size() -> u64 {
+/// How many bytes a page of memory has.
+pub(crate) fn page_size() -> usize {
     // SAFETY: `sysconf` has no precondition.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    u64::try_from(size).unwrap_or(4096)
+    usize::try_from(size).unwrap_or(4096)
 }
 
 /// How many processors this process may use at once: its affinity and its control group's quota count.
