@@ -6,11 +6,10 @@ later ones in the crew's own thread, as the standard library does it.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
-import termios
 import threading
+import time
 from collections import deque
 from multiprocessing import process as mp_process
 from multiprocessing.connection import wait
@@ -21,6 +20,12 @@ from .deadlines import left
 
 #: Makes the process object for a seat.
 MakeProcess = Callable[[worker.Attachment], Any]
+
+#: What the standard library says of a process whose fork server died before it.
+_MADE_UP = 255
+
+#: How long to wait until the death of a fork server is seen, in seconds.
+_PAUSES = (0.001, 0.01, 0.1)
 
 #: How many dead workers' last words are kept for errors that are still to be raised.
 _OBITUARIES = 64
@@ -33,6 +38,8 @@ class _Seated(NamedTuple):
     #: What becomes readable when it is dead.
     watched: Any
     pidfd: Optional[int]
+    #: The process that is its parent, where that is a fork server.
+    server: Optional[int]
 
 
 class Crew:
@@ -65,20 +72,25 @@ class Crew:
         if engine is not None and seat in self._seated:
             # The engine knows already that whoever sat there is dead.
             self._bury(engine, self._seated[seat])
-        try:
-            process = self._make_and_start(seat, descriptors)
-        except (ConnectionError, EOFError):
-            # The fork server was killed at this moment. There is another for the next process.
-            process = self._make_and_start(seat, descriptors)
+        process = self._make_and_start(seat, descriptors)
         self.processes.append(process)
         pid = getattr(process, "pid", None)
         if pid is not None:
             pidfd = _open_pidfd(pid)
             watched = process.sentinel if pidfd is None else pidfd
-            self._seated[seat] = _Seated(seat, process, pid, watched, pidfd)
+            self._seated[seat] = _Seated(seat, process, pid, watched, pidfd, _fork_server_of(process))
         return process
 
     def _make_and_start(self, seat: int, descriptors: tuple[int, ...]) -> Any:
+        for pause in _PAUSES:
+            try:
+                return self._try_to_start(seat, descriptors)
+            except (ConnectionError, EOFError):
+                # The fork server was killed at this moment. Once that is seen, there is another for the next process.
+                time.sleep(pause)
+        return self._try_to_start(seat, descriptors)
+
+    def _try_to_start(self, seat: int, descriptors: tuple[int, ...]) -> Any:
         attachment = worker.Attachment(seat, descriptors, self._words, installation.is_installed())
         process = self._make_process(attachment)
         try:
@@ -161,7 +173,7 @@ class Crew:
 
     def _bury(self, engine: _procpool.Engine, seated: _Seated) -> None:
         process = seated.process
-        exitcode = _exitcode_of(process)
+        exitcode = _exitcode_of(process, seated.server)
         if self._words is not None:
             text, error = worker.read_words(self._words, seated.seat)
             self.initializer_error = self.initializer_error or error
@@ -212,24 +224,34 @@ def start_process(process: Any) -> None:
             config["daemon"] = is_daemon
 
 
-def _exitcode_of(process: Any) -> Optional[int]:
+def _fork_server_of(process: Any) -> Optional[int]:
+    if getattr(getattr(process, "_popen", None), "method", None) != "forkserver":
+        return None
+    from multiprocessing import forkserver
+
+    server: Optional[int] = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    return server
+
+
+def _exitcode_of(process: Any, server: Optional[int]) -> Optional[int]:
     """How it ended, which is dead; None where nobody can tell."""
     # Whoever is its parent may still have to say so.
-    wait([process.sentinel], timeout=1.0)
-    has_lost_its_server = _has_lost_its_server(process)
     process.join(timeout=1.0)
     exitcode: Optional[int] = process.exitcode
-    return None if has_lost_its_server else exitcode
+    is_made_up = exitcode == _MADE_UP and server is not None and _is_dead(server)
+    return None if is_made_up else exitcode
 
 
-def _has_lost_its_server(process: Any) -> bool:
-    """Whether its fork server died before it: then the standard library makes up an exit status."""
-    popen = getattr(process, "_popen", None)
-    if getattr(popen, "method", None) != "forkserver" or popen.returncode is not None:
-        return False
-    # At the end of the pipe it is readable, and there is nothing to read.
-    unread = fcntl.ioctl(process.sentinel, termios.FIONREAD, bytes(4))
-    return bool(wait([process.sentinel], timeout=0)) and not any(unread)
+def _is_dead(child: int) -> bool:
+    """Whether this child is dead, or about to be: it closes its descriptors before it is seen to be dead."""
+    for pause in _PAUSES:
+        try:
+            if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                return True
+        except ChildProcessError:
+            return True
+        time.sleep(pause)
+    return False
 
 
 def _open_pidfd(pid: int) -> Optional[int]:

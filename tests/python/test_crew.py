@@ -22,13 +22,13 @@ def test_a_worker_that_dies_while_another_is_buried_is_buried_too(monkeypatch: p
     buried: list[int] = []
     exitcode_of = crew._exitcode_of
 
-    def look_slowly(process: Any) -> Any:
+    def look_slowly(process: Any, server: Any) -> Any:
         buried.append(process.pid)
         if process.pid == first:
             os.kill(second, signal.SIGKILL)
             # The engine does not wait for ever to be told how somebody died.
             wait_until(lambda: second not in [worker.pid for worker in pool.stats().workers], "the engine knows")
-        return exitcode_of(process)
+        return exitcode_of(process, server)
 
     monkeypatch.setattr(crew, "_exitcode_of", look_slowly)
     os.kill(first, signal.SIGKILL)
