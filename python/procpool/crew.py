@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections import deque
 from multiprocessing import process as mp_process
 from multiprocessing.connection import wait
@@ -19,6 +20,12 @@ from .deadlines import left
 
 #: Makes the process object for a seat.
 MakeProcess = Callable[[worker.Attachment], Any]
+
+#: What the standard library says of a process whose fork server died before it.
+_MADE_UP = 255
+
+#: How long to wait until the death of a fork server is seen, in seconds.
+_PAUSES = (0.001, 0.01, 0.1)
 
 #: How many dead workers' last words are kept for errors that are still to be raised.
 _OBITUARIES = 64
@@ -33,6 +40,8 @@ class _Seated(NamedTuple):
     pidfd: Optional[int]
     #: Where its stack can be asked for.
     stacks: Optional[int]
+    #: The process that is its parent, where that is a fork server.
+    server: Optional[int]
 
     def close(self) -> None:
         """Closes what only the parent of a living worker needs."""
@@ -74,24 +83,45 @@ class Crew:
         pid: Optional[int] = getattr(process, "pid", None)
         return pid
 
-    def _start(self, seat: int, descriptors: tuple[int, ...]) -> Any:
+    def _start(self, seat: int, descriptors: tuple[int, ...], engine: Optional[_procpool.Engine] = None) -> Any:
+        if engine is not None and seat in self._seated:
+            # The engine knows already that whoever sat there is dead.
+            self._bury(engine, self._seated[seat])
         place = stacks.make_place()
         try:
-            attachment = worker.Attachment(
-                seat, descriptors, self._sandbox, self._words, place, installation.is_installed()
-            )
-            process = self._make_process(attachment)
-            start_process(process)
+            process = self._make_and_start(seat, descriptors, place)
             self.processes.append(process)
             pid = getattr(process, "pid", None)
             if pid is not None:
                 pidfd = _open_pidfd(pid)
                 watched = process.sentinel if pidfd is None else pidfd
-                self._seated[seat] = _Seated(seat, process, pid, watched, pidfd, place)
+                self._seated[seat] = _Seated(seat, process, pid, watched, pidfd, place, _fork_server_of(process))
                 place = None
         finally:
             if place is not None:
                 os.close(place)
+        return process
+
+    def _make_and_start(self, seat: int, descriptors: tuple[int, ...], place: Optional[int]) -> Any:
+        for pause in _PAUSES:
+            try:
+                return self._try_to_start(seat, descriptors, place)
+            except (ConnectionError, EOFError):
+                # The fork server was killed at this moment. Once that is seen, there is another for the next process.
+                time.sleep(pause)
+        return self._try_to_start(seat, descriptors, place)
+
+    def _try_to_start(self, seat: int, descriptors: tuple[int, ...], place: Optional[int]) -> Any:
+        attachment = worker.Attachment(
+            seat, descriptors, self._sandbox, self._words, place, installation.is_installed()
+        )
+        process = self._make_process(attachment)
+        try:
+            start_process(process)
+        except BaseException:
+            attachment.disown()
+            raise
+        attachment.announce()
         return process
 
     def abandon(self) -> None:
@@ -120,6 +150,10 @@ class Crew:
             if not self.tend(engine):
                 break
         engine.join()
+        with self._lock:
+            # Whose death the engine knew first.
+            for seated in list(self._seated.values()):
+                self._bury(engine, seated)
         engine.end_notices()
         self._close()
 
@@ -147,7 +181,7 @@ class Crew:
         try:
             if descriptors is None or sys.is_finalizing():
                 raise RuntimeError("the interpreter is ending")
-            process = self._start(seat, descriptors)
+            process = self._start(seat, descriptors, engine)
             engine.started(seat, process.pid)
         except Exception as error:
             engine.not_started(seat, f"{type(error).__name__}: {error}")
@@ -161,9 +195,7 @@ class Crew:
 
     def _bury(self, engine: _procpool.Engine, seated: _Seated) -> None:
         process = seated.process
-        # It is dead; whoever is its parent may still have to say so.
-        process.join(timeout=1.0)
-        exitcode = process.exitcode
+        exitcode = _exitcode_of(process, seated.server)
         if self._words is not None:
             text, error = worker.read_words(self._words, seated.seat)
             self.initializer_error = self.initializer_error or error
@@ -228,6 +260,36 @@ def start_process(process: Any) -> None:
     finally:
         if is_daemon is not None:
             config["daemon"] = is_daemon
+
+
+def _fork_server_of(process: Any) -> Optional[int]:
+    if getattr(getattr(process, "_popen", None), "method", None) != "forkserver":
+        return None
+    from multiprocessing import forkserver
+
+    server: Optional[int] = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    return server
+
+
+def _exitcode_of(process: Any, server: Optional[int]) -> Optional[int]:
+    """How it ended, which is dead; None where nobody can tell."""
+    # Whoever is its parent may still have to say so.
+    process.join(timeout=1.0)
+    exitcode: Optional[int] = process.exitcode
+    is_made_up = exitcode == _MADE_UP and server is not None and _is_dead(server)
+    return None if is_made_up else exitcode
+
+
+def _is_dead(child: int) -> bool:
+    """Whether this child is dead, or about to be: it closes its descriptors before it is seen to be dead."""
+    for pause in _PAUSES:
+        try:
+            if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                return True
+        except ChildProcessError:
+            return True
+        time.sleep(pause)
+    return False
 
 
 def _open_pidfd(pid: int) -> Optional[int]:

@@ -33,6 +33,7 @@ from .results import (
     AsyncResult as AsyncResult,
     Cache,
     FailedInput,
+    FailedTask,
     IMapIterator as IMapIterator,
     IMapUnorderedIterator as IMapUnorderedIterator,
     MapResult as MapResult,
@@ -218,12 +219,16 @@ def _feed_as_taken(pool: Pool, tasks: Iterator[Any], iterator: IMapIterator, ahe
 
     def pull() -> bool:
         with lock:
-            task = next(tasks, None) if pool._state == RUN else None
+            task = next(tasks, None)
             if task is None:
                 iterator._set_length(next(count) - 1)
                 return False
-            next(count)
+            number = next(count)
         iterator._append(task)
+        if pool._state != RUN and isinstance(task, FailedTask):
+            # It takes nothing any more. That is said once, in the place of the first item that it did not take.
+            iterator._set_length(number)
+            return False
         return True
 
     iterator._pull = pull

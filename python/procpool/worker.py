@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import faulthandler
+import itertools
 import os
+import select
 import signal
 import sys
 import traceback
@@ -16,8 +18,12 @@ from . import _procpool, pickling, stacks
 #: How deep pools of pools may go. Each level multiplies the processes.
 MAX_DEPTH = 10
 
-#: A worker's room for its last words, in bytes.
+#: A seat's room in the file of words, in bytes: the number of the start that its parent knows of, then the last words.
 WORDS = 64 << 10
+_START = 8
+
+#: How long a worker waits at a time for its parent to know of it, in milliseconds.
+_LOOK = 1
 
 #: How many pools this process is a worker of a worker of.
 depth = 0
@@ -27,6 +33,9 @@ _forbids_programs = False
 
 #: How an initializer's exception begins in the last words.
 _EXCEPTION = b"exception:"
+
+
+_starts = itertools.count(1)
 
 
 class Attachment:
@@ -49,6 +58,7 @@ class Attachment:
         self.depth = depth + 1
         self.is_installed = is_installed
         self.is_inherited = True
+        self.start = next(_starts)
 
     def __getstate__(self) -> dict[str, Any]:
         sent = [reduction.DupFd(descriptor) for descriptor in self.descriptors]
@@ -60,6 +70,33 @@ class Attachment:
         self.descriptors = tuple(descriptor.detach() for descriptor in state["descriptors"])
         for name in ("words", "stacks"):
             setattr(self, name, None if state[name] is None else state[name].detach())
+
+    def announce(self) -> None:
+        """Parent: the process was started, and its pid is known."""
+        if self.words is not None:
+            os.pwrite(self.words, self.start.to_bytes(_START, "little"), self.seat * WORDS)
+
+    def disown(self) -> None:
+        """Parent: it could not be started. If there is a process all the same, it has to leave."""
+        self.start = next(_starts)
+        self.announce()
+
+    def is_expected(self) -> bool:
+        """Whether the parent knows of this process. One that a fork server started, and was killed before it could say so,
+        would sit in a seat that is another's."""
+        if self.words is None or self.is_inherited:
+            return True
+        parent = select.poll()
+        parent.register(self.descriptors[1], select.POLLIN)
+        while (known := self._known_start()) < self.start:
+            if parent.poll(_LOOK):
+                # It is dead.
+                return False
+        return known == self.start
+
+    def _known_start(self) -> int:
+        assert self.words is not None
+        return int.from_bytes(os.pread(self.words, _START, self.seat * WORDS), "little")
 
     def take(self) -> tuple[int, ...]:
         """The descriptors, as this process's own."""
@@ -83,6 +120,8 @@ def main(
     if attachment.sandbox is not None and not attachment.sandbox.programs:
         _forbids_programs = True
     _leave_interrupts_to_the_parent()
+    if not attachment.is_expected():
+        return
     words = _LastWords(attachment)
     stacks.offer(attachment.stacks)
     if attachment.is_installed:
@@ -216,7 +255,7 @@ class _LastWords:
         try:
             # A file position of this process's own: every worker writes at another place.
             self._file = os.open(f"/proc/self/fd/{attachment.words}", os.O_WRONLY | os.O_CLOEXEC)
-            os.lseek(self._file, attachment.seat * WORDS, os.SEEK_SET)
+            os.lseek(self._file, attachment.seat * WORDS + _START, os.SEEK_SET)
             if not faulthandler.is_enabled():
                 faulthandler.enable(self._file)
         except OSError:
@@ -224,17 +263,18 @@ class _LastWords:
             self._file = None
 
     def leave(self, words: bytes) -> None:
-        if self._file is not None and len(words) < WORDS:
+        if self._file is not None and len(words) < WORDS - _START:
             os.write(self._file, words)
 
 
 def read_words(words: int, seat: int) -> tuple[Optional[str], Optional[bytes]]:
     """Parent: what the worker in `seat` left behind, which is dead: text, or the account of its initializer's exception.
     The place is empty afterwards."""
-    data = os.pread(words, WORDS, seat * WORDS).rstrip(b"\0")
+    place = seat * WORDS + _START
+    data = os.pread(words, WORDS - _START, place).rstrip(b"\0")
     if not data:
         return None, None
-    os.pwrite(words, bytes(len(data)), seat * WORDS)
+    os.pwrite(words, bytes(len(data)), place)
     if data.startswith(_EXCEPTION):
         return None, data[len(_EXCEPTION) :]
     return data.decode(errors="replace").strip(), None

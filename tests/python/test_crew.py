@@ -1,0 +1,103 @@
+"""Births and deaths of workers when something else goes wrong at that moment."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import procpool
+import pytest
+import tasks
+from procpool import crew
+from programs import run
+from waiting import LONG, wait_until
+
+
+def test_a_worker_that_dies_while_another_is_buried_is_buried_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = procpool.Pool(2)
+    first, second = [process.pid for process in pool._pool]
+    buried: list[int] = []
+    exitcode_of = crew._exitcode_of
+
+    def look_slowly(process: Any, server: Any) -> Any:
+        buried.append(process.pid)
+        if process.pid == first:
+            os.kill(second, signal.SIGKILL)
+            # The engine does not wait for ever to be told how somebody died.
+            wait_until(lambda: second not in [worker.pid for worker in pool.stats().workers], "the engine knows")
+        return exitcode_of(process, server)
+
+    monkeypatch.setattr(crew, "_exitcode_of", look_slowly)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: second in buried, "both are buried")
+    assert pool.map(tasks.square, range(4), 1) == [0, 1, 4, 9]
+    pool.close()
+    pool.join()
+
+
+@pytest.mark.parametrize("kind", ["Pool", "ProcessPoolExecutor"])
+def test_how_a_worker_died_is_not_made_up_when_its_fork_server_died_first(tmp_path: Path, kind: str) -> None:
+    finished = run(
+        tmp_path,
+        f"""
+        import multiprocessing, os, signal, procpool, tasks
+        from multiprocessing import forkserver
+
+        def apply(function, *arguments):
+            if isinstance(pool, procpool.Pool):
+                return pool.apply(function, arguments)
+            return pool.submit(function, *arguments).result()
+
+        if __name__ == "__main__":
+            pool = procpool.{kind}(1, multiprocessing.get_context("forkserver"))
+            pid = apply(os.getpid)
+            os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+            try:
+                apply(tasks.killed, 2)
+            except procpool.WorkerDied as death:
+                print(death.pid == pid, death.signal, death.exitcode, str(death).split(",")[0].split(" ", 2)[2])
+            print(apply(tasks.square, 3))
+            pool.terminate() if hasattr(pool, "terminate") else pool.shutdown()
+        """.replace("Pool(1, multi", "Pool(1, context=multi"),
+    )
+    assert finished.check() == "True None None died\n9\n" and "Traceback" not in finished.errors, finished
+
+
+class ServerDies(type(multiprocessing.get_context("forkserver"))):  # type: ignore[misc]
+    """A context whose fork server dies when it has started a process and has not said so: once."""
+
+    strays: list[Any]
+
+    def Process(self, *args: Any, **kwds: Any) -> Any:
+        made = super().Process(*args, **kwds)
+        if not self.strays:
+            stray = super().Process(*args, **kwds)
+            self.strays.append(stray)
+
+            def start() -> None:
+                stray.daemon = made.daemon
+                stray.start()
+                raise EOFError("unexpected EOF")
+
+            made.start = start
+        return made
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["at first", "as a successor"])
+def test_a_process_that_a_dying_fork_server_left_behind_takes_no_seat(is_first: bool) -> None:
+    context = ServerDies()
+    context.strays = [] if is_first else [None]
+    pool = procpool.Pool(1, context=context)
+    if not is_first:
+        context.strays.clear()
+        os.kill(pool.apply(os.getpid), signal.SIGKILL)
+    pids = set(pool.map(tasks.pid, range(50), 1))
+    (stray,) = context.strays
+    assert len(pids) == 1 and stray.pid not in pids
+    stray.join(LONG)
+    assert stray.exitcode == 0
+    pool.terminate()
+    pool.join()
