@@ -76,7 +76,7 @@ class Run:
             "PROCPOOL_STARTUP": str(HERE / "startup.py"),
             "START_METHOD": self.method,
             "ON_WORKER_DEATH": self.on_death,
-            "BORROWED_TESTS": str(self.interpreter.borrowed or ""),
+            "BORROWED_TESTS": str(self.interpreter.borrowed or "") if self.what == "executors" else "",
         }
         command = [self.interpreter.path, str(HERE / "suite.py"), self.what, self.method, self.on_death]
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as output:
@@ -121,6 +121,8 @@ def borrow(interpreters: list[Interpreter]) -> None:
             if not lenders:
                 sys.exit(f"no tests of concurrent.futures for Python {interpreter.version}: install its test suite")
             copy_tests(lenders[0], folder)
+            # They need what they are used to.
+            copy_tree(lenders[0] / "support", folder)
         interpreter.borrowed = folder
 
 
@@ -141,10 +143,14 @@ def copy_tests(tests: Path, folder: Path) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     for path in found:
         if path.is_dir():
-            shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+            copy_tree(path, folder)
         else:
             shutil.copy(path, folder)
     return bool(found)
+
+
+def copy_tree(path: Path, folder: Path) -> None:
+    shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def main() -> int:

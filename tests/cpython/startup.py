@@ -21,4 +21,4 @@ if os.environ.get("ON_WORKER_DEATH") == "break":
 if os.environ.get("BORROWED_TESTS"):
     import test
 
-    test.__path__.append(os.environ["BORROWED_TESTS"])
+    test.__path__.insert(0, os.environ["BORROWED_TESTS"])
