@@ -54,17 +54,11 @@ impl Chunk {
         let error: Error = match self.task.take() {
             Outcome::Returned(payload) => {
                 let buffers = task::buffers_of(&payload);
-                let mut rest = payload.head();
-                for given in 0..self.items {
-                    match take_item(&mut rest, &buffers) {
-                        Ok(item) => give(item),
-                        Err(error) => return (given..self.items).for_each(|_| give(Err(error.clone()))),
-                    }
-                }
-                return;
+                return task::with_head(&payload, |head| give_items(self.items, head, &buffers, give));
             }
             Outcome::Raised(payload) => {
-                match codec::decode_whole::<Raised>(payload.head(), &task::buffers_of(&payload)) {
+                let buffers = task::buffers_of(&payload);
+                match task::with_head(&payload, |head| codec::decode_whole::<Raised>(head, &buffers)) {
                     Ok(raised) => raised.into(),
                     Err(error) => error.into(),
                 }
@@ -72,6 +66,21 @@ impl Chunk {
             Outcome::Failed(failure) => failure.into(),
         };
         (0..self.items).for_each(|_| give(Err(error.clone())));
+    }
+}
+
+/// Gives the results of a chunk's reply, one for each item.
+fn give_items<R: DeserializeOwned>(
+    items: usize,
+    mut rest: &[u8],
+    buffers: &codec::Buffers,
+    mut give: impl FnMut(Result<R>),
+) {
+    for given in 0..items {
+        match take_item(&mut rest, buffers) {
+            Ok(item) => give(item),
+            Err(error) => return (given..items).for_each(|_| give(Err(error.clone()))),
+        }
     }
 }
 
