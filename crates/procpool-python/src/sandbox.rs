@@ -124,7 +124,7 @@ impl Sandbox {
 pub(crate) fn failed(py: Python<'_>, error: &SandboxError) -> PyErr {
     let text = error.to_string();
     match error {
-        SandboxError::Folder { path, error } => PyOSError::new_err((
+        SandboxError::Path { path, error } => PyOSError::new_err((
             error.raw_os_error(),
             format!("the sandbox lets workers write what cannot be opened: {error}"),
             path.clone().into_os_string(),

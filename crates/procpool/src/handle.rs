@@ -87,8 +87,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Takes and decodes a task's outcome.
 fn take<R: DeserializeOwned>(task: Task) -> Result<R> {
     match task.take() {
-        Outcome::Returned(payload) => Ok(codec::decode_whole(payload.head(), &task::buffers_of(&payload))?),
-        Outcome::Raised(payload) => Err(task::read_raised(payload.head(), &task::buffers_of(&payload))),
+        Outcome::Returned(payload) => {
+            let buffers = task::buffers_of(&payload);
+            Ok(task::with_head(&payload, |head| codec::decode_whole(head, &buffers))?)
+        }
+        Outcome::Raised(payload) => {
+            let buffers = task::buffers_of(&payload);
+            Err(task::with_head(&payload, |head| task::read_raised(head, &buffers)))
+        }
         Outcome::Failed(failure) => Err(failure.into()),
     }
 }

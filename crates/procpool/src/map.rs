@@ -54,9 +54,14 @@ impl Chunk {
         let error: Error = match self.task.take() {
             Outcome::Returned(payload) => {
                 let buffers = task::buffers_of(&payload);
-                return task::read_items(self.items, payload.head(), &buffers, &mut give);
+                return task::with_head(&payload, |head| {
+                    task::read_items(self.items, head, &buffers, &mut give);
+                });
             }
-            Outcome::Raised(payload) => task::read_raised(payload.head(), &task::buffers_of(&payload)),
+            Outcome::Raised(payload) => {
+                let buffers = task::buffers_of(&payload);
+                task::with_head(&payload, |head| task::read_raised(head, &buffers))
+            }
             Outcome::Failed(failure) => failure.into(),
         };
         (0..self.items).for_each(|_| give(Err(error.clone())));

@@ -11,7 +11,7 @@ use procpool_engine::{Lease, Payload};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, Buffers};
+use crate::codec::{self, Buffers, Encoded};
 use crate::error::{Error, Result};
 
 /// A worker's account of what went wrong with a call.
@@ -53,6 +53,16 @@ pub(crate) fn buffers(lease: Option<&Arc<Lease>>) -> Buffers {
         Some(lease) if !lease.buffers().is_empty() => Buffers::new(Arc::new(Area(lease.clone()))),
         _ => Buffers::NONE,
     }
+}
+
+/// Lends the head of a payload that arrived, in memory of this process's own: a worker out of its mind may write over the
+/// shared one while it is read, and a string that was looked at must stay one (*I4*). Buffers stay where they are: of
+/// plain numbers any bytes will do.
+pub(crate) fn with_head<T>(payload: &Payload, read: impl FnOnce(&[u8]) -> T) -> T {
+    Encoded::with_spare(|own| {
+        own.head.extend_from_slice(payload.head());
+        read(&own.head)
+    })
 }
 
 /// The buffers of a payload that arrived.

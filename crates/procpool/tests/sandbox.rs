@@ -522,7 +522,7 @@ fn a_folder_that_is_not_there_is_an_error_with_its_name() {
     let built = Pool::builder().sandbox(Sandbox::new().write("/nowhere/at/all")).build();
     let Err(Error::Sandbox(error)) = built else { panic!("{built:?}") };
     match &*error {
-        SandboxError::Folder { path, error } => {
+        SandboxError::Path { path, error } => {
             assert_eq!((path.to_str(), error.kind()), (Some("/nowhere/at/all"), io::ErrorKind::NotFound));
         }
         SandboxError::Missing { .. } => {}

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use common::{Story, alone};
 use procpool::{AsyncResult, Pool};
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Of the pool, and so of its memory in `/proc`.
 const NAME: &str = "scribbled";
@@ -223,4 +224,50 @@ fn a_worker_that_scribbles_over_all_memory_of_the_pool_makes_nobody_hang() {
 fn a_worker_that_scribbles_over_what_all_processes_look_at_makes_nobody_hang() {
     // The header and the seats.
     alone(|story| rounds(story, 1000..1012, 4));
+}
+
+/// A text on its way out; where it lay when it was read, on its way in.
+struct Text {
+    length: usize,
+    seen_at: usize,
+}
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&"x".repeat(self.length))
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Place;
+        impl Visitor<'_> for Place {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+                Ok(Text { length: text.len(), seen_at: text.as_ptr() as usize })
+            }
+        }
+        deserializer.deserialize_str(Place)
+    }
+}
+
+/// A text that a worker could still change would not stay one, however carefully it had been looked at before.
+#[test]
+fn a_reply_is_read_where_no_worker_can_write() {
+    let story = Story::begin();
+    let pool = story.build(Pool::builder().workers(1).name(NAME));
+    let (start, length) = find_region();
+    let make = |length: usize| Text { length, seen_at: 0 };
+    for size in [10, 100_000] {
+        let texts = [pool.apply(make, size).unwrap()].into_iter().chain(pool.map(make, [size; 2]).unwrap());
+        for text in texts {
+            assert_eq!(text.length, size);
+            assert!(!(start..start + length).contains(&text.seen_at), "{size} bytes in shared memory");
+        }
+    }
 }
