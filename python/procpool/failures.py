@@ -67,6 +67,6 @@ class Failures:
 
         account = self._crew.initializer_error
         if account is None:
-            return errors.PoolBroken(text)
+            return errors.PoolBroken(f"the pool gave up: {text}")
         # A new one each time, which does not remember where it was raised before.
         return self.raised(pickling.loads(account))
