@@ -32,8 +32,10 @@ class Failures:
 
         name = None if function is None else function.name
         if kind == "died":
-            deaths = [errors.Death(*death, self._crew.last_words(death[0])) for death in details[0]]
-            return errors.WorkerDied(*deaths[-1][:3], name, deaths[-1].last_words, deaths)
+            told = self._crew.last_words
+            deaths = [errors.Death(pid, signal, code, told(pid)) for pid, signal, code in details[0]]
+            last = deaths[-1]
+            return errors.WorkerDied(last.pid, last.signal, last.exitcode, name, last.last_words, deaths)
         if kind == "timed out":
             ran, timeout, deadline = details
             return errors.TaskTimeout(ran, name, timeout, deadline)
@@ -65,6 +67,6 @@ class Failures:
 
         account = self._crew.initializer_error
         if account is None:
-            return errors.PoolBroken(text)
+            return errors.PoolBroken(f"the pool gave up: {text}")
         # A new one each time, which does not remember where it was raised before.
         return self.raised(pickling.loads(account))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
+import signal
 import threading
 import time
 from concurrent.futures import CancelledError
@@ -334,6 +335,26 @@ def test_a_task_that_uses_too_much_memory_is_ended() -> None:
         assert all(str(part) in str(error) for part in ("grow_and_wait", error.seen, error.limit, error.peak))
         assert pickle.loads(pickle.dumps(error)).peak == error.peak
         assert pool.apply(tasks.same, (1,)) == 1
+    pool.join()
+
+
+# ---- giving up ----
+
+
+def test_a_pool_whose_idle_workers_die_over_and_over_says_so() -> None:
+    with procpool.Pool(1) as pool:
+
+        def is_broken() -> bool:
+            for process in list(pool._pool):
+                if process.pid is not None and process.exitcode is None:
+                    os.kill(process.pid, signal.SIGKILL)
+            return pool._engine.breakdown() is not None
+
+        wait_until(is_broken, "the pool gives up")
+        with pytest.raises(procpool.PoolBroken) as caught:
+            pool.apply(tasks.same, (1,))
+    said = "the pool gave up: 17 workers died within 10s without finishing a task between them; the last one: worker "
+    assert str(caught.value).startswith(said) and "SIGKILL" in str(caught.value), str(caught.value)
     pool.join()
 
 

@@ -214,10 +214,10 @@ fn over(ran: &Option<Duration>, limit: &TimeLimit) -> String {
 }
 
 fn advice(death: &WorkerDeath) -> String {
-    if death.earlier.is_empty() {
+    if death.earlier().is_empty() {
         return "only this task is lost, `retries` would try it again".to_owned();
     }
-    let earlier: Vec<String> = death.earlier.iter().map(ToString::to_string).collect();
+    let earlier: Vec<String> = death.earlier().iter().map(ToString::to_string).collect();
     format!("it was not the first worker that this task has cost: {}", earlier.join("; "))
 }
 
@@ -246,8 +246,15 @@ pub struct WorkerDeath {
     pub task: Option<u64>,
     /// Its last words: the message of a panic that was not caught, as with `panic = "abort"`.
     pub note: Option<String>,
-    earlier: Vec<WorkerDeath>,
+    // Results should be small, and deaths are rare.
+    account: Box<Account>,
+}
+
+/// What is told of a death beside what programs ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Account {
     death: Death,
+    earlier: Vec<WorkerDeath>,
 }
 
 impl WorkerDeath {
@@ -270,17 +277,19 @@ impl WorkerDeath {
     /// # Ok::<(), procpool::Error>(())
     /// ```
     pub fn earlier(&self) -> &[WorkerDeath] {
-        &self.earlier
+        &self.account.earlier
     }
 
     fn with_earlier(last: Death, earlier: Vec<Death>) -> Self {
-        Self { earlier: earlier.into_iter().map(Self::from).collect(), ..Self::from(last) }
+        let mut last = Self::from(last);
+        last.account.earlier = earlier.into_iter().map(Self::from).collect();
+        last
     }
 }
 
 impl fmt::Display for WorkerDeath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.death.fmt(f)
+        self.account.death.fmt(f)
     }
 }
 
@@ -291,15 +300,8 @@ impl From<Death> for WorkerDeath {
             ExitStatus::Exited(code) => (None, Some(code)),
             ExitStatus::Unknown => (None, None),
         };
-        Self {
-            pid: death.pid,
-            signal,
-            code,
-            task: death.ticket,
-            note: death.note.clone(),
-            earlier: Vec::new(),
-            death,
-        }
+        let (pid, task, note) = (death.pid, death.ticket, death.note.clone());
+        Self { pid, signal, code, task, note, account: Box::new(Account { death, earlier: Vec::new() }) }
     }
 }
 

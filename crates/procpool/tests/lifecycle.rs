@@ -317,6 +317,37 @@ fn a_pool_without_its_zygote_can_be_closed_terminated_and_dropped() {
 }
 
 #[test]
+fn a_worker_that_is_stopped_holds_up_no_other_and_no_end_of_the_pool() {
+    let story = Story::begin();
+    for ends in [false, true] {
+        let pool = story.pool(3);
+        let gate = Gate::closed();
+        let held = gate.enter(&pool);
+        let busy = pool.stats().workers.iter().find(|worker| worker.age.is_some()).unwrap().pid;
+        let idle = workers(&pool, 3).into_iter().find(|&pid| pid != busy).unwrap();
+        [busy, idle].into_iter().for_each(|pid| signal(pid, libc::SIGSTOP));
+        eventually("both are stopped", || {
+            [busy, idle].into_iter().all(|pid| common::state(pid) == Some('T'))
+        });
+        // One worker is left, and does it all.
+        assert_eq!(pool.map(square, 0..200).unwrap(), (0..200).map(square).collect::<Vec<_>>());
+        gate.open();
+        assert!(!held.wait_timeout(Duration::from_millis(100)));
+        if ends {
+            pool.terminate();
+            pool.join().unwrap();
+            assert!(matches!(held.get(), Err(Error::Terminated)));
+            assert!(!is_alive(busy) && !is_alive(idle));
+        } else {
+            [busy, idle].into_iter().for_each(|pid| signal(pid, libc::SIGCONT));
+            assert_eq!(held.get().unwrap(), 1);
+            pool.close();
+            pool.join().unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_zygote_that_hangs_is_replaced() {
     let story = Story::begin();
     let pool = story.pool(1);

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Gate, PATIENCE, Story, alone, eventually, is_alive, kill, workers};
-use procpool::{Buffer, Error, Options, Pool, TimeLimit};
+use procpool::{AsyncResult, Buffer, Error, Options, Pool, TimeLimit};
 
 fn square(x: u64) -> u64 {
     x * x
@@ -225,7 +225,7 @@ fn a_deadline_of_a_task_that_has_ended_harms_nobody() {
     let kept: Vec<_> =
         (0..10).map(|x| pool.options().deadline(deadline).apply_async(square, x).unwrap()).collect();
     let submitted = Instant::now();
-    kept.iter().for_each(|handle| handle.wait());
+    kept.iter().for_each(AsyncResult::wait);
     let worker = workers(&pool, 1)[0];
     // The slots of these are used again, by tasks without a limit.
     assert!((0..10).all(|x| pool.options().deadline(deadline).apply(square, x).unwrap() == square(x)));

@@ -4,6 +4,7 @@
 //! variable in the environment that says so. What the closure does happens in the second process only.
 
 use std::io::{BufRead, BufReader, PipeReader, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -61,6 +62,21 @@ impl Program {
         Self::launch::<F>()
     }
 
+    /// As [`Program::start`], in a process group of its own, as a shell starts a program at a terminal.
+    #[track_caller]
+    pub(crate) fn start_in_own_group<F: FnOnce()>(program: F) -> Self {
+        if is_second_run() {
+            // Whoever runs the tests in the background may have set it to be ignored.
+            // SAFETY: the default is a disposition for any signal.
+            unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+            program();
+            std::process::exit(0);
+        }
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.process_group(0);
+        Self::launch_as::<F>(command)
+    }
+
     /// As [`Program::start`], from another copy of this executable.
     pub(crate) fn start_copy<F: FnOnce()>(executable: &std::path::Path, program: F) -> Self {
         if is_second_run() {
@@ -106,7 +122,7 @@ impl Program {
     }
 
     /// What it has printed and nobody has heard.
-    fn rest(&mut self) -> String {
+    pub(crate) fn rest(&mut self) -> String {
         let a_moment = Duration::from_secs(1);
         let lines = std::iter::from_fn(|| self.lines.recv_timeout(a_moment).ok());
         lines.map(|line| line + "\n").collect()
@@ -120,6 +136,14 @@ impl Program {
 
     pub(crate) fn kill(&self) {
         kill(self.pid());
+    }
+
+    /// Sends a signal to its whole process group, as the terminal does at Ctrl-C.
+    pub(crate) fn signal_group(&self, signal: i32) {
+        let group = i32::try_from(self.pid()).unwrap();
+        assert!(group > 1);
+        // SAFETY: `kill` has no precondition. The program leads a group of its own.
+        assert_eq!(unsafe { libc::kill(-group, signal) }, 0, "it does not lead a group");
     }
 
     /// Waits until the program has ended. It has a watchdog of its own.
