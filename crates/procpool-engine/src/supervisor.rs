@@ -85,6 +85,7 @@ impl Supervisor {
             self.look_for_dead();
             self.enforce_limits();
             self.watch();
+            self.shared.collector.stand_in(&self.shared);
             self.see_off();
             self.staff();
             if self.is_over() {
@@ -118,7 +119,8 @@ impl Supervisor {
         let answer = awaited.then(|| now + WATCH);
         let members = self.members().filter_map(|(_, member)| member.next_look(now));
         let launch = self.not_before.filter(|_| self.vacancies() > 0);
-        let fixed = [self.next_watch, self.next_measure, launch, answer, self.next_time_limit()];
+        let stranded = self.shared.collector.is_stranded().then(|| now + PAUSE);
+        let fixed = [self.next_watch, self.next_measure, launch, answer, self.next_time_limit(), stranded];
         fixed.into_iter().flatten().chain(members).min()
     }
 
@@ -427,6 +429,7 @@ impl Supervisor {
         self.trim(0);
         lock(&self.shared.life).ended = true;
         self.shared.life_changed.notify_all();
+        self.shared.collector.call_rest(&self.shared);
     }
 
     // ---- the crew ----
