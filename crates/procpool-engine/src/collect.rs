@@ -1,4 +1,5 @@
-//! The one thread that serves callbacks and listeners, in pools that have any.
+//! The one thread that serves callbacks and listeners, in pools that have any. Where the system has no thread left the
+//! supervisor stands in for it.
 //!
 //! How it is told, and how it sleeps: see `ended`. It believes only the slot's word, and the private books: a
 //! listener is called once its task has ended *or its slot has gone on to another*, since whoever holds the handle may
@@ -21,6 +22,8 @@ use crate::sync::lock;
 thread_local! {
     /// Which pool's listeners this thread calls, by its region: null for none.
     static SERVES: Cell<*const Region> = const { Cell::new(ptr::null()) };
+    /// Whether this thread is the supervisor, which calls listeners because no thread could be had for it.
+    static STANDS_IN: Cell<bool> = const { Cell::new(false) };
 }
 
 /// What is called when a task has ended.
@@ -40,21 +43,35 @@ struct Thread {
     over: Arc<AtomicBool>,
 }
 
-/// Registers a listener for the task in `slot`, whose handle the caller holds.
-pub(crate) fn listen(shared: &Arc<Shared>, slot: u32, ticket: Ticket, listener: Listener) {
+/// Registers a listener for the task in `slot`, whose handle the caller holds. Gives back what nobody is left to call.
+pub(crate) fn listen(
+    shared: &Arc<Shared>,
+    slot: u32,
+    ticket: Ticket,
+    listener: Listener,
+) -> Option<Listener> {
     lock(&shared.collector.listeners).entry(slot).or_default().push((ticket, listener));
     // After that: where the pool ends meanwhile, either the old thread or its supervisor finds the listener, or a new
     // thread is started.
-    shared.collector.start(shared);
-    let Some(words) = shared.region.slot(slot) else { return };
-    words.event.listen();
+    let has_thread = shared.collector.start(shared);
+    if !has_thread {
+        shared.poke();
+    }
+    if let Some(words) = shared.region.slot(slot) {
+        words.event.listen();
+    }
     if shared.is_ended(slot, ticket) {
         shared.region.ended().tell(slot);
     }
+    // The supervisor calls the rest after it has said that it ends: either it finds the listener, or this sees that.
+    let is_heard = has_thread || !lock(&shared.life).ended;
+    let unheard = if is_heard { Vec::new() } else { shared.collector.take_due(shared, slot, Ticket::MAX) };
+    (!unheard.is_empty()).then(|| -> Listener { Box::new(move || in_order(unheard).for_each(call)) })
 }
 
 impl Collector {
-    fn start(&self, shared: &Arc<Shared>) {
+    /// Starts the thread, if there is none. False where none can be had: then the supervisor stands in.
+    fn start(&self, shared: &Arc<Shared>) -> bool {
         let mut thread = lock(&self.thread);
         if thread.is_none() {
             let weak = Arc::downgrade(shared);
@@ -65,30 +82,48 @@ impl Collector {
             let spawned = process::without_signals(|| {
                 std::thread::Builder::new().name(name).spawn(move || serve(&region, &weak, &is_over))
             });
-            // Where no thread can be had the listeners are called when the pool ends.
             *thread = spawned.ok().map(|handle| Thread { handle, over });
         }
+        thread.is_some()
+    }
+
+    /// Whether there are listeners, and no thread that calls them.
+    pub(crate) fn is_stranded(&self) -> bool {
+        lock(&self.thread).is_none() && self.has_listeners()
+    }
+
+    /// Supervisor: calls the listeners that are due, where no thread can be had for it. Whoever waits for one must not
+    /// wait for ever.
+    pub(crate) fn stand_in(&self, shared: &Arc<Shared>) {
+        if !self.is_stranded() {
+            return;
+        }
+        let due = self.due(shared);
+        if self.start(shared) {
+            return due.into_iter().for_each(|slot| shared.region.ended().tell(slot));
+        }
+        let due = due.into_iter().flat_map(|slot| self.take_due(shared, slot, Ticket::MAX)).collect();
+        shared.call_in_place(in_order(due));
     }
 
     /// Supervisor, when every task has ended: the thread ends after the last listener was called. What it could
     /// not call is called here.
     pub(crate) fn finish(&self, shared: &Shared) {
         let thread = lock(&self.thread).take();
-        let Some(Thread { handle, over }) = thread else { return self.call_rest() };
+        let Some(Thread { handle, over }) = thread else { return self.call_rest(shared) };
         over.store(true, Ordering::Release);
         while !handle.is_finished() {
             shared.region.ended().rouse();
             std::thread::sleep(Duration::from_millis(1));
         }
         let _ = handle.join();
-        self.call_rest();
+        self.call_rest(shared);
     }
 
-    fn call_rest(&self) {
+    /// Supervisor: calls all that are left.
+    pub(crate) fn call_rest(&self, shared: &Shared) {
         let rest = std::mem::take(&mut *lock(&self.listeners));
-        let mut rest: Vec<_> = rest.into_values().flatten().collect();
-        rest.sort_by_key(|(ticket, _)| *ticket);
-        rest.into_iter().for_each(|(_, listener)| call(listener));
+        shared.call_in_place(in_order(rest.into_values().flatten().collect()));
     }
 
     /// The slots of tasks that have ended, and whose listeners have not been called.
@@ -126,6 +161,12 @@ impl Collector {
     }
 }
 
+/// Listeners in the order of their tasks, and of one task in the order in which they came.
+fn in_order(mut due: Vec<(Ticket, Listener)>) -> impl Iterator<Item = Listener> {
+    due.sort_by_key(|(ticket, _)| *ticket);
+    due.into_iter().map(|(_, listener)| listener)
+}
+
 fn call(listener: Listener) {
     // A listener that panics harms nobody but itself; the panic hook has told of it.
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(listener));
@@ -136,6 +177,20 @@ impl Shared {
     pub(crate) fn is_in_callback(&self) -> bool {
         ptr::eq(SERVES.get(), &raw const *self.region)
     }
+
+    /// Supervisor: calls listeners itself.
+    fn call_in_place(&self, listeners: impl Iterator<Item = Listener>) {
+        SERVES.set(&raw const *self.region);
+        STANDS_IN.set(true);
+        listeners.for_each(call);
+        SERVES.set(ptr::null());
+        STANDS_IN.set(false);
+    }
+}
+
+/// Whether this thread is the supervisor, which calls a listener: then there is nobody to wait for.
+pub(crate) fn stands_in() -> bool {
+    STANDS_IN.get()
 }
 
 fn serve(region: &Region, shared: &Weak<Shared>, over: &AtomicBool) {
@@ -153,8 +208,7 @@ fn serve_ended(region: &Region, shared: &Weak<Shared>) -> bool {
     let mut due = take_due(region, shared, Ticket::MAX);
     let Some(youngest) = due.iter().map(|(ticket, _)| *ticket).max() else { return false };
     due.extend(take_due(region, shared, youngest));
-    due.sort_by_key(|(ticket, _)| *ticket);
-    due.into_iter().for_each(|(_, listener)| call(listener));
+    in_order(due).for_each(call);
     true
 }
 

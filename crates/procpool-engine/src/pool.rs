@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::block::Allocator;
+use crate::collect;
 use crate::launch::{Descriptors, Launcher};
 use crate::layout::Geometry;
 use crate::os::{poll, process};
@@ -236,6 +237,10 @@ impl Pool {
         let in_callback = self.shared.is_in_callback();
         let mut life = lock(&self.shared.life);
         while !(life.ended || in_callback && life.settled) {
+            if collect::stands_in() {
+                // The supervisor itself called the listener that waits here.
+                return false;
+            }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 return false;

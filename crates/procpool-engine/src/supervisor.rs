@@ -87,6 +87,7 @@ impl Supervisor {
             self.enforce_limits();
             self.shared.resume_waiting(Instant::now());
             self.watch();
+            self.shared.collector.stand_in(&self.shared);
             self.see_off();
             self.staff();
             if self.is_over() {
@@ -135,8 +136,9 @@ impl Supervisor {
         let answer = awaited.then(|| now + WATCH);
         let members = self.members().filter_map(|(_, member)| member.next_look(now));
         let launch = self.not_before.filter(|_| self.vacancies() > 0);
+        let stranded = self.shared.collector.is_stranded().then(|| now + PAUSE);
         let tasks = [self.next_time_limit(), self.next_of_tasks()];
-        let fixed = [self.next_watch, self.next_measure, launch, answer];
+        let fixed = [self.next_watch, self.next_measure, launch, answer, stranded];
         fixed.into_iter().chain(tasks).flatten().chain(members).min()
     }
 
@@ -454,6 +456,7 @@ impl Supervisor {
         self.trim(0);
         lock(&self.shared.life).ended = true;
         self.shared.life_changed.notify_all();
+        self.shared.collector.call_rest(&self.shared);
     }
 
     // ---- the crew ----

@@ -135,9 +135,13 @@ impl Task {
 
     /// Calls `listener` on the collector's thread once the task has ended, perhaps at once. It must not block
     /// for long: it holds up the other listeners of the pool.
-    pub fn listen(&self, listener: impl FnOnce() + Send + 'static) {
+    ///
+    /// It is given back where the pool, and with it the task, has ended, and no thread can be had: then it is for the
+    /// caller to call.
+    #[must_use = "nobody else calls a listener that is given back"]
+    pub fn listen(&self, listener: impl FnOnce() + Send + 'static) -> Option<Box<dyn FnOnce() + Send>> {
         let Occupied { shared, slot, ticket } = self.occupied();
-        collect::listen(shared, *slot, *ticket, Box::new(listener));
+        collect::listen(shared, *slot, *ticket, Box::new(listener))
     }
 }
 

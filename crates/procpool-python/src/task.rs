@@ -200,9 +200,12 @@ impl Task {
     /// Leaves `notice` for the thread that reads the pool's notices, once the task has ended.
     fn notify(&self, notice: Py<PyAny>) {
         let notices = self.notices.clone();
-        match self.task().as_ref() {
+        let unheard = match self.task().as_ref() {
             Some(task) => task.listen(move || notices.leave(notice)),
-            None => notices.leave(notice),
+            None => Some(Box::new(move || notices.leave(notice)) as _),
+        };
+        if let Some(leave) = unheard {
+            leave();
         }
     }
 

@@ -265,9 +265,12 @@ impl<R: DeserializeOwned + Send + 'static> Completion<R> {
         let listener = completion.clone();
         let mut progress = lock(&completion.progress);
         // The listener may be called at once, on the collector's thread; it waits for the lock.
-        task.listen(move || listener.complete());
+        let unheard = task.listen(move || listener.complete());
         progress.task = Some(task);
         drop(progress);
+        if let Some(listener) = unheard {
+            listener();
+        }
         completion
     }
 
@@ -327,7 +330,8 @@ impl<R> AsyncResult<R> {
             State::Task(task, _) => {
                 let shared = Arc::new(Mutex::new(waker.clone()));
                 let listener = shared.clone();
-                task.listen(move || lock(&listener).wake_by_ref());
+                // The task has ended where it is given back, and whoever polls looks after that.
+                let _ = task.listen(move || lock(&listener).wake_by_ref());
                 self.state = State::Polled(Box::new((task, shared)));
             }
             State::Polled(polled) => {

@@ -154,9 +154,12 @@ where
             let Some(chunk) = self.source.next_chunk() else { return };
             let (tell, ticket) = (self.tell.clone(), chunk.task.ticket());
             // Nobody hears it when the iterator is gone by then.
-            chunk.task.listen(move || {
+            let unheard = chunk.task.listen(move || {
                 let _ = tell.send(ticket);
             });
+            if let Some(listener) = unheard {
+                listener();
+            }
             self.under_way.insert(ticket, chunk);
         }
     }

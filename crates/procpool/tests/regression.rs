@@ -139,3 +139,46 @@ fn results_that_are_taken_after_the_pool_gave_back_its_memory_are_whole() {
     pool.join().unwrap();
     kept.into_iter().for_each(|(x, handle)| assert_eq!(handle.get().unwrap(), vec![x; 500], "{x}"));
 }
+
+/// Callbacks are called on a thread that is started for the first of them. Where none could be had they were called
+/// when the pool ended: whoever waited for one waited for ever.
+#[test]
+fn callbacks_and_futures_are_served_where_the_system_has_no_thread_left() {
+    alone(|story| {
+        let pool = story.pool(2);
+        workers(&pool, 2);
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let room = pages.split(' ').next().unwrap().parse::<u64>().unwrap() * 4096 + (1 << 20);
+        let limit = libc::rlimit { rlim_cur: room, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: `limit` is whole.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+        assert!(std::thread::Builder::new().spawn(|| ()).is_err());
+
+        let slowly = |x: u64| {
+            std::thread::sleep(Duration::from_millis(50));
+            x + 1
+        };
+        let (told, hear) = std::sync::mpsc::channel();
+        let heard = pool.apply_async(slowly, 1).unwrap().on_success(move |&x| told.send(x).unwrap());
+        assert_eq!(heard.get().unwrap(), 2);
+        assert_eq!(hear.recv().unwrap(), 2);
+        assert_eq!(pollster::block_on(pool.apply_async(slowly, 2).unwrap()).unwrap(), 3);
+        let mut results: Vec<u64> = pool.imap_unordered(slowly, 0..4).map(Result::unwrap).collect();
+        results.sort_unstable();
+        assert_eq!(results, [1, 2, 3, 4]);
+
+        // A callback may end the pool, and then of course does not wait for itself.
+        let (late, over) = (pool.apply_async(slowly, 1).unwrap(), pool.clone());
+        let late = late.on_success(move |_| {
+            over.terminate();
+            over.join().unwrap();
+        });
+        late.wait();
+        pool.join().unwrap();
+        let (told, hear) = std::sync::mpsc::channel();
+        let unserved = pool.apply_async(slowly, 1);
+        assert!(unserved.is_err());
+        drop(late.on_success(move |&x| told.send(x).unwrap()));
+        assert_eq!(hear.recv().unwrap(), 2);
+    });
+}

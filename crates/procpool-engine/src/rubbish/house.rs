@@ -131,7 +131,7 @@ impl House {
         if is_listened_to {
             self.listened += 1;
             let heard = self.heard.clone();
-            task.listen(move || {
+            let _ = task.listen(move || {
                 heard.fetch_add(1, Ordering::Relaxed);
             });
         }
