@@ -37,7 +37,7 @@ for target in "${targets[@]}"; do
     mkdir -p "$place/corpus/$target" "$place/found/$target"
     # A hang is an error as well; so is memory without end, also where a target counts none.
     "$place/$host/release/$target" "$place/corpus/$target" "corpus/$target" \
-        -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=2048 -use_value_profile=1 \
+        -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=2048 -len_control=10 -use_value_profile=1 \
         -artifact_prefix="$place/found/$target/" -print_final_stats=1 ${FUZZ_OPTIONS:-} 2>"$place/$target.log" || {
         tail -40 "$place/$target.log"
         exit 1

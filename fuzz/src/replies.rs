@@ -8,6 +8,7 @@ use crate::value::Value;
 
 /// Much, but nothing that grows faster than the reply and the number of items do.
 const BYTES_OF_A_BYTE: usize = 4 << 10;
+const BYTES_OF_AN_ITEM: usize = 4 << 10;
 
 /// Reads a reply to one call, and to a chunk: the first two bytes say whether it returned, and how many items it has.
 pub fn replies(data: &[u8]) {
@@ -18,7 +19,8 @@ pub fn replies(data: &[u8]) {
         let one = reply.take::<Value>(returned & 1 == 1);
         (one, reply.take_items::<Value>(items))
     });
-    let bound = data.len() * (BYTES_OF_A_BYTE + items) + 2 * reply.area.len();
+    // An error that holds for many items is cloned for each.
+    let bound = data.len() * (BYTES_OF_A_BYTE + items) + items * BYTES_OF_AN_ITEM + 2 * reply.area.len();
     assert!(most <= bound, "{most} bytes of memory for {} bytes of head", reply.head.len());
     let (one, many) = results;
     assert_eq!(many.len(), items);

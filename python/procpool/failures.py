@@ -15,10 +15,14 @@ class Failures:
         self._crew = crew
         self._remote_traceback = remote_traceback
 
-    def raised(self, account: tuple[BaseException, str]) -> BaseException:
-        """What was raised in a worker."""
-        error, text = account
-        error.__cause__ = self._cause(text)
+    def raised(self, account: Any) -> BaseException:
+        """What was raised in a worker, as `report` wrote it there."""
+        if not _is_account(account):
+            from . import errors
+
+            return errors.PoolBroken("a worker wrote over the shared memory, and what a task raised with it")
+        error: BaseException = account[0]
+        error.__cause__ = self._cause(account[1])
         return error
 
     def _cause(self, text: str) -> BaseException:
@@ -68,5 +72,17 @@ class Failures:
         account = self._crew.initializer_error
         if account is None:
             return errors.PoolBroken(f"the pool gave up: {text}")
-        # A new one each time, which does not remember where it was raised before.
-        return self.raised(pickling.loads(account))
+        try:
+            # A new one each time, which does not remember where it was raised before.
+            return self.raised(pickling.loads(account))
+        except Exception:
+            # The worker died while it wrote, or the class of the exception is not to be had here.
+            return errors.PoolBroken(f"the pool gave up: {text}")
+
+
+def _is_account(account: Any) -> bool:
+    """Whether this is an exception and the text of its traceback. From shared memory may come anything."""
+    if type(account) is not tuple or len(account) != 2:
+        return False
+    error, text = account
+    return isinstance(error, BaseException) and isinstance(text, str)
