@@ -19,7 +19,7 @@ LIMIT := timeout --kill-after=5 $(shell test -t 0 && echo --foreground) 900
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-pool test-libtest test-doc test-links test-python test-pythons test-cpython test-programs \
-	test-package bench bench-quick bench-rust bench-python loom miri lint format clippy docs python-lint licences deny \
+	test-package chaos-python bench bench-quick bench-rust bench-python loom miri lint format clippy docs python-lint licences deny \
 	clean nextest
 
 help: ## List the targets
@@ -57,6 +57,9 @@ test-programs: ## Run programs from PyPI, unchanged, on procpool, and compare wh
 
 test-package: ## Build the source distribution, install it as pip does, and use it
 	$(STEP) "package" scripts/test-package.sh $(PYTHON)
+
+chaos-python: ## Kill workers, fork servers and programs at random under load, for SECONDS (60), from SEED (the time)
+	@scripts/chaos-python.sh $(PYTHON) $(or $(SECONDS),60) $(or $(SEED),$(shell date +%s))
 
 loom: nextest ## Walk the models of slot, queue, wake and arena through all orders of events
 	$(STEP) "models" env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom LOOM_MAX_PREEMPTIONS=$(LOOM_MAX_PREEMPTIONS) \
