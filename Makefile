@@ -58,7 +58,7 @@ test-programs: ## Run programs from PyPI, unchanged, on procpool, and compare wh
 test-package: ## Build the source distribution, install it as pip does, and use it
 	$(STEP) "package" scripts/test-package.sh $(PYTHON)
 
-faults: ## Do to procpool and its peers all that goes wrong with pools, and write docs/faults.md; takes ten minutes
+faults: ## Do to procpool and its peers all that goes wrong with pools, and write docs/faults.md; takes twelve minutes
 	$(STEP) "faults" scripts/faults.sh $(PYTHON)
 
 faults-check: ## The same to procpool alone, on a machine that may have other work; writes nothing

@@ -1,13 +1,15 @@
 """What becomes of procpool, and of its peers, when something goes wrong: `python tests/faults --help`.
 
-`rows` says what goes wrong, `peer` and `peers` how each pool is asked, `verdicts` what the words mean, `tasks` what workers do.
-`run` gives each cell a `cell`, a process of its own; `program` is what is interrupted or killed. `report` writes the page.
+`rows` says what goes wrong, `peer` and `peers` how each pool is asked, `verdicts` what the words mean, and `tasks` what
+workers do. `run` gives each cell a process of its own, `cell`, and ends it with all its `processes`. `program` is what is
+interrupted or killed. `report` writes the page.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -28,6 +30,8 @@ def main() -> int:
         print(*(f"{row.name:22} {row.title}" for row in chosen_rows), sep="\n")
         print("", *(peer.name for peer in chosen_peers), sep="\n")
         return 0
+    # As Ctrl-C does it: by an exception, so that everything that was started is ended.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ["FAULTS_SLACK"] = str(options.slack)
     lock = threading.Lock()
 

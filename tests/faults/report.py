@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import platform
 import re
+import textwrap
 from importlib import metadata
 from typing import Iterable, Iterator, Sequence
 
@@ -15,6 +17,7 @@ from run import Cell
 from verdicts import PATIENCE, WORDS
 
 ON_TARGET = "✓"
+WIDTH = 120
 
 HEAD = f"""# Faults
 
@@ -26,8 +29,8 @@ page from what it saw.
 
 Each cell of the table is one experiment, in a process of its own. A new pool of two workers, as it is by default, gets
 six tasks, one by one, so that each has a result of its own. One of them misbehaves; or something is done to the workers,
-or to the program. A result that is not there after {PATIENCE} seconds counts as lost. Then the pool gets four empty
-tasks: can it still be used?
+or to the program. A result that is not there after {PATIENCE} seconds counts as lost. Then the pool gets four empty tasks:
+can it still be used?
 
 {ON_TARGET} means that the target was met, which is set for each row [below](#the-rows).
 """
@@ -40,6 +43,7 @@ NOTES = f"""Times are until the call returned, or until all processes had gone; 
 - warmpool has one worker and one call, which waits: its tasks are called one after the other. It was told to wait for
   a new worker for 5 seconds, and not for 30.
 - A worker of aiomultiprocess takes up to sixteen tasks at once: those that it had are lost together.
+- What depends on a race, as the number of tracebacks or which worker was idle, differs from run to run.
 - procpool is told to read at most {AHEAD} inputs ahead, and so is concurrent.futures from Python 3.14 on.
 """
 
@@ -98,7 +102,8 @@ def section(row: Row, cells: Sequence[Cell]) -> str:
             detail = f" ({cell.seen.detail})" if cell.seen.detail else ""
             groups.setdefault(short(cell) + detail, []).append(cell.peer.name)
     seen = "\n".join(f"- {what}: {', '.join(names)}" for what, names in groups.items())
-    return f"### {row.title}\n\n{row.text}\n\n**Target:** {row.target} (`--only {row.name}`)\n\n{seen}\n"
+    text = textwrap.fill(row.text, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return f"### {row.title}\n\n{text}\n\n**Target:** {row.target} (`--only {row.name}`)\n\n{seen}\n"
 
 
 def anchor(title: str) -> str:
@@ -108,10 +113,12 @@ def anchor(title: str) -> str:
 
 def tail(peers: Sequence[type[Peer]]) -> str:
     versions = "\n".join(f"| {peer.name} | `{peer.call}` | {peer.version()} |" for peer in peers)
+    method = multiprocessing.get_start_method()
     return f"""## Versions
 
-Python {platform.python_version()}, Linux {platform.release()}, {len(os.sched_getaffinity(0))} CPUs. Workers are
-started as each pool does it by default; cloudpickle {metadata.version("cloudpickle")} is installed.
+Python {platform.python_version()}, Linux {platform.release().partition("-")[0]}, {len(os.sched_getaffinity(0))} CPUs; cloudpickle
+{metadata.version("cloudpickle")} is installed. Workers are started as each pool does it by default: multiprocessing by
+{method}.
 
 | pool | tasks are submitted by | version |
 |---|---|---|
@@ -120,7 +127,7 @@ started as each pool does it by default; cloudpickle {metadata.version("cloudpic
 ## Run it again
 
 ```sh
-make faults                                                             # all of it, about ten minutes; writes this page
+make faults                                                             # all of it, in about twelve minutes; writes this page
 make faults-check                                                       # procpool's columns, in less than one
 scripts/faults.sh python3 --only killed                                 # one row of all pools
 scripts/faults.sh python3 --only killed --peer procpool --peer pebble   # some of its cells

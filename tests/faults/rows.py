@@ -94,7 +94,7 @@ def killed_in_map(peer: type[Peer]) -> Seen:
         raise outcome.error
     usable = is_usable(pool)
     if usable is None or outcome == Pending():
-        return Seen("HANG" if usable is None else "lost", False)
+        return Seen("lost" if usable else "HANG", False)
     return Seen("raises" if usable else "BREAK", usable and fails(outcome), details([outcome]))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Iterable, Sequence, Union
+from typing import Any, Callable, Iterable, Optional, Sequence, Union
 
 import tasks
 from peer import Peer
@@ -102,7 +102,7 @@ def outcome_of(handle: Any) -> Outcome:
         return Failure(error)
 
 
-def is_usable(pool: Peer) -> Union[bool, None]:
+def is_usable(pool: Peer) -> Optional[bool]:
     """Whether it does new tasks; None if it does not say."""
     outcomes = outcomes_of(pool.begin(tasks.same, range(4)), PATIENCE_AFTER)
     if Pending() in outcomes:
@@ -110,7 +110,7 @@ def is_usable(pool: Peer) -> Union[bool, None]:
     return outcomes == [Value(number) for number in range(4)]
 
 
-def judged(pool: Peer, handles: Sequence[Any], bad: Iterable[int], target: Target) -> Seen:
+def judged(pool: Peer, handles: Sequence[Any], bad: Sequence[int], target: Target) -> Seen:
     """What became of tasks of which the `bad` misbehave, and of the pool. The others return their numbers."""
     begin = time.monotonic()
     outcomes = outcomes_of(handles, PATIENCE)
