@@ -19,8 +19,8 @@ LIMIT := timeout --kill-after=5 $(shell test -t 0 && echo --foreground) 900
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-pool test-libtest test-doc test-links test-python test-pythons test-cpython test-programs \
-	test-package chaos-python bench bench-quick bench-rust bench-python loom miri lint format clippy docs python-lint licences deny \
-	clean nextest
+	test-package faults faults-check chaos chaos-rust chaos-python fuzz loom miri bench bench-quick bench-rust \
+	bench-python lint format clippy docs python-lint licences deny clean nextest
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | expand -t 16
@@ -60,6 +60,12 @@ test-package: ## Build the source distribution, install it as pip does, and use 
 
 chaos-python: ## Kill workers, fork servers and programs at random under load, for SECONDS (60), from SEED (the time)
 	@scripts/chaos-python.sh $(PYTHON) $(or $(SECONDS),60) $(or $(SEED),$(shell date +%s))
+
+faults: ## Do to procpool and its peers all that goes wrong with pools, and write docs/faults.md; takes twelve minutes
+	$(STEP) "faults" scripts/faults.sh $(PYTHON)
+
+faults-check: ## The same to procpool alone, on a machine that may have other work; writes nothing
+	$(STEP) "faults" scripts/faults.sh $(PYTHON) --peer procpool --slack 10
 
 loom: nextest ## Walk the models of slot, queue, wake and arena through all orders of events
 	$(STEP) "models" env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom LOOM_MAX_PREEMPTIONS=$(LOOM_MAX_PREEMPTIONS) \
