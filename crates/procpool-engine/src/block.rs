@@ -66,6 +66,11 @@ pub(crate) struct Allocator {
 /// Homes in a zone: the parent's and those that the workers share out among them.
 const HOMES: usize = 16;
 
+/// How far apart homes are at most, in bytes: far enough for what one process has in use at most times. Whoever needs
+/// more goes on among the others' extents. Not farther, since all up to the last home is looked over after every death.
+const SMALL_HOME: u64 = 4 << 20;
+const LARGE_HOME: u64 = 64 << 20;
+
 impl Allocator {
     pub(crate) fn parent(region: &Region) -> Self {
         Self::at_home(region, 0, Owner::PARENT)
@@ -76,8 +81,11 @@ impl Allocator {
     }
 
     fn at_home(region: &Region, home: usize, owner: Owner) -> Self {
-        let search = |zone: Zone<'_>| Search::new(zone.owners.len() / HOMES * home);
-        Self { owner, small: search(region.small()), large: search(region.large()) }
+        let search =
+            |zone: Zone<'_>, apart: u64| Search::new((zone.owners.len() / HOMES).min(apart as usize) * home);
+        let small = search(region.small(), SMALL_HOME / SMALL_EXTENT);
+        let large = search(region.large(), LARGE_HOME / LARGE_EXTENT);
+        Self { owner, small, large }
     }
 
     pub(crate) fn owner(&self) -> Owner {
