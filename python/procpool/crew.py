@@ -15,7 +15,7 @@ from multiprocessing import process as mp_process
 from multiprocessing.connection import wait
 from typing import Any, Callable, NamedTuple, Optional
 
-from . import _procpool, installation, stacks, worker
+from . import _procpool, installation, interrupts, stacks, worker
 from .deadlines import left
 
 #: Makes the process object for a seat.
@@ -256,7 +256,8 @@ def start_process(process: Any) -> None:
     config = mp_process.current_process()._config  # type: ignore[attr-defined]
     is_daemon = config.pop("daemon", None)
     try:
-        process.start()
+        with interrupts.held_back_in(process):
+            process.start()
     finally:
         if is_daemon is not None:
             config["daemon"] = is_daemon

@@ -7,13 +7,12 @@ import faulthandler
 import itertools
 import os
 import select
-import signal
 import sys
 import traceback
 from multiprocessing import reduction
 from typing import Any, Callable, Optional
 
-from . import _procpool, pickling, stacks
+from . import _procpool, interrupts, pickling, stacks
 
 #: How deep pools of pools may go. Each level multiplies the processes.
 MAX_DEPTH = 10
@@ -119,7 +118,7 @@ def main(
     depth = attachment.depth
     if attachment.sandbox is not None and not attachment.sandbox.programs:
         _forbids_programs = True
-    _leave_interrupts_to_the_parent()
+    interrupts.leave_to_the_parent()
     if not attachment.is_expected():
         return
     words = _LastWords(attachment)
@@ -149,13 +148,6 @@ def main(
         reducers=pickling.reducers(),
         loads=pickling.loads,
     )
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    """Ctrl-C goes to the whole process group, and is the parent's affair. Not SIG_IGN, which programs that a task
-    starts would inherit."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, lambda number, frame: None)
 
 
 def initialize(initializer: Callable[..., object], *initargs: Any) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import textwrap
 import time
 from pathlib import Path
@@ -31,20 +34,31 @@ class Finished(NamedTuple):
 
 
 class Program:
-    """A running program, alone in its session, so that whatever it starts can be found and ended."""
+    """A running program, alone in its session, so that whatever it starts can be found and ended. Its input is `text`, or
+    a terminal."""
 
-    def __init__(self, *arguments: str, folder: Optional[Path] = None, text: Optional[str] = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        folder: Optional[Path] = None,
+        text: Optional[str] = None,
+        has_terminal: bool = False,
+    ) -> None:
         paths = [HERE, *filter(None, [os.environ.get("PYTHONPATH")])]
+        self._terminal, terminal = pty.openpty() if has_terminal else (None, None)
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
-            stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
+            stdin=terminal or (subprocess.DEVNULL if text is None else subprocess.PIPE),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd=folder,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
+            preexec_fn=_take_terminal if has_terminal else None,
         )
+        if terminal is not None:
+            os.close(terminal)
         self._text = text
 
     @property
@@ -57,8 +71,11 @@ class Program:
         return self.process.stdout.readline().strip()
 
     def interrupt(self) -> None:
-        """As Ctrl-C does it: the signal goes to all of its processes."""
-        os.killpg(self.pid, signal.SIGINT)
+        """Ctrl-C: the signal goes to all of its processes."""
+        if self._terminal is None:
+            os.killpg(self.pid, signal.SIGINT)
+        else:
+            os.write(self._terminal, b"\x03")
 
     def finish(self, timeout: float = LONG) -> Finished:
         """Waits for its end; kills it, and fails, if there is none."""
@@ -79,11 +96,14 @@ class Program:
                 raise AssertionError(f"the program has not ended in {timeout:g} s, or has run wild: {said}")
 
     def kill(self) -> None:
-        """Ends all of its processes."""
+        """Ends all of its processes, and the terminal."""
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
+        terminal, self._terminal = self._terminal, None
+        if terminal is not None:
+            os.close(terminal)
 
     def members(self) -> list[int]:
         """All live processes of its session."""
@@ -105,11 +125,16 @@ def _session_of(path: Path) -> Optional[int]:
     return None if state == "Z" else int(session)
 
 
-def start(folder: Path, source: str, *arguments: str) -> Program:
+def _take_terminal() -> None:
+    """In the new process: its input is the terminal that its whole session listens to."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def start(folder: Path, source: str, *arguments: str, has_terminal: bool = False) -> Program:
     """Begins a program with this source."""
     script = folder / "program.py"
     script.write_text(textwrap.dedent(source))
-    return Program(str(script), *arguments, folder=folder)
+    return Program(str(script), *arguments, folder=folder, has_terminal=has_terminal)
 
 
 def run(folder: Path, source: str, *arguments: str, timeout: float = LONG) -> Finished:

@@ -6,30 +6,49 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from programs import Finished, start
+from programs import Finished, run, start
 from waiting import wait_until
 
+#: Every call that waits. Those of asyncio have the loop in the main thread, which waits for them.
 CALLS = {
     "apply": "pool.apply(tasks.appear_and_wait, ('task',))",
     "get": "pool.apply_async(tasks.appear_and_wait, ('task',)).get()",
     "get with a timeout": "pool.apply_async(tasks.appear_and_wait, ('task',)).get(3600)",
     "wait": "pool.apply_async(tasks.appear_and_wait, ('task',)).wait()",
     "map": "pool.map(tasks.appear_and_wait, ['task', 'other', 'third', 'fourth'], 1)",
+    "map with chunks": "pool.map(tasks.appear_and_wait, ['task', 'other', 'third', 'fourth'], 2)",
     "starmap": "pool.starmap(tasks.appear_and_wait, [('task',)])",
     "imap": "list(pool.imap(tasks.appear_and_wait, ['task', 'other', 'third']))",
     "imap_unordered": "list(pool.imap_unordered(tasks.appear_and_wait, ['task', 'other', 'third']))",
+    "imap with a timeout": "pool.imap(tasks.appear_and_wait, ['task', 'other', 'third']).next(3600)",
     "imap with a buffer": "list(pool.imap(tasks.appear_and_wait, ['task', 'other', 'third'], buffersize=1))",
+    "imap of input that comes late": "list(pool.imap(tasks.appear_and_wait, slow_input()))",
     "a callback's result": "pool.apply_async(tasks.appear_and_wait, ('task',), callback=print).get()",
+    "options": "pool.options(timeout=3600, retries=3).apply(tasks.appear_and_wait, ('task',))",
     "join": "pool.apply_async(tasks.appear_and_wait, ('task',)), pool.close(), pool.join()",
+    "join with a timeout": "pool.apply_async(tasks.appear_and_wait, ('task',)), pool.close(), pool.join(3600)",
     "result": "executor.submit(tasks.appear_and_wait, 'task').result()",
     "exception": "executor.submit(tasks.appear_and_wait, 'task').exception()",
     "executor.map": "list(executor.map(tasks.appear_and_wait, ['task', 'other', 'third']))",
+    "shutdown": "executor.submit(tasks.appear_and_wait, 'task'), executor.shutdown()",
     "wait for futures": "concurrent.futures.wait([executor.submit(tasks.appear_and_wait, 'task')])",
     "as_completed": "list(concurrent.futures.as_completed([executor.submit(tasks.appear_and_wait, 'task')]))",
+    "run_in_executor": "asyncio.run(in_executor())",
+    "await": "asyncio.run(awaited())",
 }
 
 PROGRAM = """
-    import concurrent.futures, multiprocessing, procpool, tasks
+    import asyncio, concurrent.futures, multiprocessing, procpool, tasks, time
+
+    def slow_input():
+        yield "task"
+        time.sleep(3600)
+
+    async def in_executor():
+        await asyncio.get_running_loop().run_in_executor(executor, tasks.appear_and_wait, "task")
+
+    async def awaited():
+        await pool.apply_async(tasks.appear_and_wait, ("task",))
 
     if __name__ == "__main__":
         context = multiprocessing.get_context("{method}")
@@ -43,7 +62,8 @@ PROGRAM = """
 
 
 def interrupt(folder: Path, call: str, end: str, method: str = "fork") -> Finished:
-    program = start(folder, PROGRAM.format(call=call, end=end, method=method))
+    """Ctrl-C in the terminal of a program, while a call waits."""
+    program = start(folder, PROGRAM.format(call=call, end=end, method=method), has_terminal=True)
     try:
         wait_until((folder / "task.running").exists, "the call waits")
         program.interrupt()
@@ -54,36 +74,106 @@ def interrupt(folder: Path, call: str, end: str, method: str = "fork") -> Finish
     return finished
 
 
-@pytest.mark.parametrize("call", CALLS.values(), ids=list(CALLS))
-def test_an_interrupt_ends_a_call_that_waits(tmp_path: Path, call: str) -> None:
-    finished = interrupt(tmp_path, call, "pool.terminate(); executor.kill_workers()")
-    assert finished.errors.count("KeyboardInterrupt") == 1, finished.errors
-    assert finished.errors.count("Traceback") == 1, finished.errors
+def check_one_interrupt(finished: Finished) -> None:
+    """One KeyboardInterrupt in the parent, whose traceback may say in what it was raised; no word from a worker."""
     assert finished.status != 0
+    assert finished.errors.rstrip().splitlines()[-1] == "KeyboardInterrupt", finished.errors
+    assert "appear_and_wait\n" not in finished.errors and "Process " not in finished.errors, finished.errors
+    causes = finished.errors.count("During handling of the above") + finished.errors.count("The above exception was")
+    assert finished.errors.count("Traceback") == 1 + causes, finished.errors
 
 
-@pytest.mark.parametrize("method", ["forkserver", "spawn"])
-def test_with_every_start_method(tmp_path: Path, method: str) -> None:
-    finished = interrupt(tmp_path, CALLS["map"], "pool.terminate()", method)
-    # The standard library's own helpers may say something of it.
-    assert "tasks.py" not in finished.errors and finished.status != 0, finished.errors
+@pytest.mark.parametrize("call", CALLS.values(), ids=list(CALLS))
+def test_an_interrupt_ends_a_call_that_waits(tmp_path: Path, call: str, start_method: str) -> None:
+    check_one_interrupt(interrupt(tmp_path, call, "pool.terminate(); executor.kill_workers()", start_method))
 
 
-def test_a_program_that_cleans_up_nothing_ends_too(tmp_path: Path) -> None:
-    finished = interrupt(tmp_path, CALLS["map"], "pass")
-    assert finished.errors.count("Traceback") == 1 and finished.status != 0, finished.errors
+@pytest.mark.parametrize("call", ["map", "result", "run_in_executor"])
+def test_a_program_that_cleans_up_nothing_ends_too(tmp_path: Path, call: str, start_method: str) -> None:
+    check_one_interrupt(interrupt(tmp_path, CALLS[call], "pass", start_method))
 
 
-def test_an_executor_in_a_with_block_ends_at_an_interrupt(tmp_path: Path) -> None:
+@pytest.mark.parametrize("call", ["executor.map", "result", "wait for futures"])
+def test_an_executor_in_a_with_block_ends_at_an_interrupt(tmp_path: Path, call: str, start_method: str) -> None:
     """The standard library waits for all tasks, running and queued, and so for ever."""
-    finished = interrupt(tmp_path, f"with executor:\n                {CALLS['executor.map']}", "pass")
-    assert finished.errors.count("KeyboardInterrupt") == 1 and finished.status != 0, finished.errors
+    check_one_interrupt(interrupt(tmp_path, f"with executor:\n                {CALLS[call]}", "pass", start_method))
 
 
-def test_a_pool_in_a_with_block_ends_at_an_interrupt(tmp_path: Path) -> None:
-    call = "with pool:\n                " + CALLS["map"]
-    finished = interrupt(tmp_path, call, "pass")
-    assert finished.errors.count("KeyboardInterrupt") == 1 and finished.status != 0, finished.errors
+def test_an_interrupt_ends_the_exit_of_a_with_block(tmp_path: Path, start_method: str) -> None:
+    """The block itself has ended well, and its exit waits for what was submitted."""
+    call = "with executor:\n                executor.submit(tasks.appear_and_wait, 'task')"
+    check_one_interrupt(interrupt(tmp_path, call, "pool.terminate()", start_method))
+
+
+@pytest.mark.parametrize("call", ["map", "imap", "get"])
+def test_a_pool_in_a_with_block_ends_at_an_interrupt(tmp_path: Path, call: str, start_method: str) -> None:
+    check_one_interrupt(interrupt(tmp_path, f"with pool:\n                {CALLS[call]}", "pass", start_method))
+
+
+def test_an_interrupt_while_workers_start_is_not_theirs(tmp_path: Path, start_method: str) -> None:
+    """Each of them would show a traceback, of whatever it was about to import."""
+    program = start(
+        tmp_path,
+        f"""
+        import multiprocessing, os, procpool, tasks
+
+        def dawdle():
+            tasks.appear_and_wait("task")
+
+        # A worker that is being started, and has not come to procpool's own code.
+        if __name__ == "__mp_main__":
+            dawdle()
+
+        if __name__ == "__main__":
+            if "{start_method}" == "fork":
+                os.register_at_fork(after_in_child=dawdle)
+            pool = procpool.Pool(1, context=multiprocessing.get_context("{start_method}"))
+            try:
+                pool.apply(abs, (-1,))
+            except KeyboardInterrupt:
+                # Time to die in, if it were to.
+                pool._pool[0].join(0.5)
+                print("interrupted", pool._pool[0].exitcode)
+            finally:
+                pool.terminate()
+        """,
+        has_terminal=True,
+    )
+    try:
+        wait_until((tmp_path / "task.running").exists, "a worker starts")
+        program.interrupt()
+        finished = program.finish()
+        program.check_all_have_gone()
+    finally:
+        program.kill()
+    assert finished.check() == "interrupted None\n" and finished.errors == "", finished.errors
+
+
+def test_a_forked_worker_does_not_have_its_parents_handlers(tmp_path: Path) -> None:
+    """An asyncio program handles signals by a handler and a descriptor, which a forked worker inherits: what came to the
+    worker was handled by the program."""
+    finished = run(
+        tmp_path,
+        """
+        import asyncio, multiprocessing, os, procpool, signal
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGTERM, print, "the program was told to end")
+            loop.add_signal_handler(signal.SIGINT, print, "the program was interrupted")
+            executor = procpool.ProcessPoolExecutor(1, multiprocessing.get_context("fork"))
+            for number in (signal.SIGINT, signal.SIGTERM):
+                pid = await loop.run_in_executor(executor, os.getpid)
+                os.kill(pid, number)
+                await loop.run_in_executor(executor, os.getpid)
+            executor.kill_workers()
+
+        if __name__ == "__main__":
+            asyncio.run(main())
+            print("ended")
+        """,
+    )
+    assert finished.check() == "ended\n"
 
 
 def test_a_caught_interrupt_leaves_a_pool_that_works(tmp_path: Path) -> None:

@@ -75,10 +75,11 @@ fn processes() -> Vec<String> {
     relatives.chain(children).collect()
 }
 
-/// Other programs come and go in these folders: only what bears our name, or that of semaphores, is ours.
+/// Other programs come and go in these folders: only what bears our name, or that of shared memory without one, is ours.
+/// Semaphores are not: nothing here makes any, and every program of Python that has a lock does.
 fn files() -> Vec<String> {
     let folders = ["/dev/shm".into(), std::env::temp_dir()];
     let files = folders.into_iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
     let names = files.map(|file| file.path().display().to_string());
-    names.filter(|name| ["procpool", "sem.", "psm_"].iter().any(|part| name.contains(part))).collect()
+    names.filter(|name| !name.contains("/sem.") && ["procpool", "psm_"].iter().any(|part| name.contains(part))).collect()
 }
