@@ -60,7 +60,8 @@ def offer(place: Optional[int]) -> None:
     if ASKS in own:
         signal.signal(ASKS, signal.SIG_DFL)
     try:
-        os.set_inheritable(place, False)
+        # After a fork the number also belongs to a copy of the pool's object, which may close it.
+        place = os.dup(place)
         faulthandler.register(ASKS, place, all_threads=True, chain=False)
         os.write(place, _OFFER)
     except (OSError, RuntimeError, ValueError):

@@ -150,6 +150,26 @@ fn a_worker_is_killed_soon_after_its_tasks_time_is_over() {
 // ---- deadlines ----
 
 #[test]
+fn a_queued_task_ends_soon_after_its_deadline_also_where_the_supervisor_would_sleep_for_longer() {
+    let story = Story::begin();
+    let (pool, gate) = (story.pool(1), Gate::closed());
+    let running = gate.enter(&pool);
+    let deadline = Duration::from_millis(300);
+    let mut late = Vec::new();
+    for _ in 0..6 {
+        let began = Instant::now();
+        let error = pool.options().deadline(deadline).apply(square, 3).unwrap_err();
+        assert!(matches!(error, Error::TimedOut { ran: None, .. }), "{error}");
+        late.push(began.elapsed().saturating_sub(deadline));
+    }
+    // Before the first, the supervisor may have been about to look anyhow.
+    println!("the caller heard of it late by {late:?}");
+    assert!(late[1..].iter().any(|&late| late < Duration::from_millis(50)), "{late:?}");
+    gate.open();
+    assert_eq!(running.get().unwrap(), 1);
+}
+
+#[test]
 fn a_task_whose_deadline_passes_in_the_queue_is_never_run() {
     let story = Story::begin();
     let (pool, gate) = (story.pool(1), Gate::closed());
