@@ -18,7 +18,7 @@ LIMIT := timeout --kill-after=5 $(shell test -t 0 && echo --foreground) 900
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pool test-libtest test-doc test-links test-python test-pythons test-cpython test-programs \
+.PHONY: help demo chaos test test-pool test-libtest test-doc test-links test-python test-pythons test-cpython test-programs \
 	test-package bench bench-quick bench-rust bench-python loom miri lint format clippy docs python-lint licences deny \
 	clean nextest
 
@@ -27,6 +27,9 @@ help: ## List the targets
 
 demo: ## Show the pool at work: stopping, finishing, surviving crashes
 	@scripts/demo.sh
+
+chaos: ## Torment pools for SECONDS (60), from a SEED (random, and printed), and check that all promises hold
+	@cargo run --quiet --locked --release -p procpool-chaos -- --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
 test: test-pool test-libtest test-doc test-links loom test-python ## Run the tests of both languages
 

@@ -17,6 +17,7 @@ pub(crate) use refusal::Refusal;
 
 use crate::load::{NumberedPool, Pools};
 use crate::processes;
+pub(crate) use limits::ADDRESS_SPACE;
 use limits::Limit;
 use memory::Cage;
 

@@ -13,6 +13,9 @@ pub(crate) struct Limit {
     to: u64,
 }
 
+/// The limit under which programs abort.
+pub(crate) const ADDRESS_SPACE: &str = "RLIMIT_AS";
+
 /// Address space that this process is left with beyond what it has: it must go on.
 const SLACK: u64 = 4 << 30;
 
@@ -23,7 +26,7 @@ impl Limit {
             let open = descriptors()?;
             Self::new(0, None, libc::RLIMIT_NOFILE, "RLIMIT_NOFILE", open + rng.u64(..8))
         } else {
-            Self::new(0, None, libc::RLIMIT_AS, "RLIMIT_AS", address_space()? + SLACK + rng.u64(..SLACK))
+            Self::new(0, None, libc::RLIMIT_AS, ADDRESS_SPACE, address_space()? + SLACK + rng.u64(..SLACK))
         }
     }
 
@@ -32,7 +35,7 @@ impl Limit {
         if rng.bool() {
             Self::new(pid, Some(pool), libc::RLIMIT_NOFILE, "RLIMIT_NOFILE", rng.u64(4..16))
         } else {
-            Self::new(pid, Some(pool), libc::RLIMIT_AS, "RLIMIT_AS", 64 << 20)
+            Self::new(pid, Some(pool), libc::RLIMIT_AS, ADDRESS_SPACE, 64 << 20)
         }
     }
 
