@@ -52,6 +52,11 @@ impl Limit {
         (read == 0 && before.rlim_cur > to).then_some(Self { pid, pool, resource, name, before, to })
     }
 
+    /// Whether both are about one resource of one process.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (self.pid, self.resource) == (other.pid, other.resource)
+    }
+
     pub(crate) fn deed(&self) -> Deed {
         match self.pool {
             None => Deed::Limit { resource: self.name, to: self.to },
