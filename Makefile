@@ -28,6 +28,9 @@ help: ## List the targets
 demo: ## Show the pool at work: stopping, finishing, surviving crashes
 	@scripts/demo.sh
 
+chaos: ## Torment pools for SECONDS (60), from a SEED (random, and printed), and check that all promises hold
+	@cargo run --quiet --locked --release -p procpool-chaos -- --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+
 test: test-pool test-libtest test-doc test-links loom test-python ## Run the tests of both languages
 
 test-pool: nextest ## Run the tests, each in a process of its own; one that hangs is killed and named

@@ -17,6 +17,7 @@ pub(crate) use refusal::Refusal;
 
 use crate::load::{NumberedPool, Pools};
 use crate::processes;
+pub(crate) use limits::ADDRESS_SPACE;
 use limits::Limit;
 use memory::Cage;
 
@@ -140,6 +141,10 @@ impl<'p, 'l> Adversary<'p, 'l> {
 
     fn lower(&mut self, limit: Option<Limit>) {
         let Some(limit) = limit else { return };
+        // What is low already would be restored to that.
+        if self.debts.iter().any(|(_, debt)| matches!(debt, Debt::Limit(low) if low.is_same(&limit))) {
+            return;
+        }
         self.log.note(limit.deed());
         limit.lower();
         let until = Instant::now() + Duration::from_millis(self.rng.u64(5..400));

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::FromRawFd;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::adversary::Refusal;
@@ -110,9 +110,11 @@ fn play_apart(scene: &str, seconds: f64, seed: u64, cage: Option<&Cage>) -> Roun
     }
     let mut output = actor.output();
     let tally = output.lines().find_map(|line| line.strip_prefix(TALLY)).map(Tally::parse);
-    let mut ok = ended && actor.succeeded() && tally.is_some();
+    let status = actor.status();
+    let mut ok = ended && status.as_ref().is_ok_and(ExitStatus::success) && tally.is_some();
     let mut tally = tally.unwrap_or_default();
     if !ok && tally.get("violations") == 0 {
+        output += &format!("violation: the scene did not come to its end: {status:?}\n");
         tally.add("violations", 1);
     }
     let left = actor.relatives_after(FAREWELL);
@@ -168,8 +170,9 @@ impl Actor {
         let _ = self.child.wait();
     }
 
-    fn succeeded(&mut self) -> bool {
-        self.child.wait().is_ok_and(|status| status.success())
+    /// How it ended, which it has.
+    fn status(&mut self) -> std::io::Result<ExitStatus> {
+        self.child.wait()
     }
 
     /// All that it and its workers have printed.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use procpool::{Error, WorkerDeath};
 
-use crate::adversary::{Deed, Log, PoolEnd, Whom};
+use crate::adversary::{ADDRESS_SPACE, Deed, Log, PoolEnd, Whom};
 use crate::ledger::{End, Entry, Ledger};
 use crate::load::{Conduct, last_words};
 
@@ -34,6 +34,8 @@ struct Evidence {
     chunks: HashMap<u64, Vec<u64>>,
     /// Pools whose zygote was hit or starved.
     troubled: HashSet<u32>,
+    /// Pools of which some workers may have too little address space for their tasks.
+    cramped: HashSet<u32>,
     ended: HashSet<u32>,
     /// This process was, at some time, out of something.
     starved: bool,
@@ -69,6 +71,7 @@ impl Evidence {
             hits: HashMap::new(),
             chunks: HashMap::new(),
             troubled: HashSet::new(),
+            cramped: HashSet::new(),
             ended: HashSet::new(),
             starved: false,
         };
@@ -84,7 +87,12 @@ impl Evidence {
                         Whom::Zygote(pool) => _ = found.troubled.insert(pool),
                     }
                 }
-                Deed::LimitOfZygote { pool, .. } => _ = found.troubled.insert(pool),
+                Deed::LimitOfZygote { pool, resource, .. } => {
+                    found.troubled.insert(pool);
+                    if resource == ADDRESS_SPACE {
+                        found.cramped.insert(pool);
+                    }
+                }
                 Deed::Limit { .. } | Deed::Refuse(_) => found.starved = true,
                 Deed::End { pool, how: PoolEnd::Terminated | PoolEnd::Dropped } => {
                     found.ended.insert(pool);
@@ -188,7 +196,13 @@ impl Evidence {
             let conduct = self.entries[*mate as usize].conduct;
             ran_there && (unknown && dies(conduct) || dies_so(conduct, death))
         });
-        if by_adversary || by_task { Ok(()) } else { Err("nobody killed its worker so".to_owned()) }
+        // So ends a Rust program that gets no memory.
+        let cramped = self.cramped.contains(&entry.pool) && death.signal == Some(libc::SIGABRT);
+        if by_adversary || by_task || cramped {
+            Ok(())
+        } else {
+            Err("nobody killed its worker so".to_owned())
+        }
     }
 
     fn explain_end_of_pool(&self, pool: u32, error: &Error) -> Result<(), String> {

@@ -13,6 +13,9 @@ pub(crate) struct Limit {
     to: u64,
 }
 
+/// The limit under which programs abort.
+pub(crate) const ADDRESS_SPACE: &str = "RLIMIT_AS";
+
 /// Address space that this process is left with beyond what it has: it must go on.
 const SLACK: u64 = 4 << 30;
 
@@ -23,7 +26,7 @@ impl Limit {
             let open = descriptors()?;
             Self::new(0, None, libc::RLIMIT_NOFILE, "RLIMIT_NOFILE", open + rng.u64(..8))
         } else {
-            Self::new(0, None, libc::RLIMIT_AS, "RLIMIT_AS", address_space()? + SLACK + rng.u64(..SLACK))
+            Self::new(0, None, libc::RLIMIT_AS, ADDRESS_SPACE, address_space()? + SLACK + rng.u64(..SLACK))
         }
     }
 
@@ -32,7 +35,7 @@ impl Limit {
         if rng.bool() {
             Self::new(pid, Some(pool), libc::RLIMIT_NOFILE, "RLIMIT_NOFILE", rng.u64(4..16))
         } else {
-            Self::new(pid, Some(pool), libc::RLIMIT_AS, "RLIMIT_AS", 64 << 20)
+            Self::new(pid, Some(pool), libc::RLIMIT_AS, ADDRESS_SPACE, 64 << 20)
         }
     }
 
@@ -47,6 +50,11 @@ impl Limit {
         // SAFETY: `before` is whole and outlives the call.
         let read = unsafe { libc::prlimit(pid.cast_signed(), resource, std::ptr::null(), &raw mut before) };
         (read == 0 && before.rlim_cur > to).then_some(Self { pid, pool, resource, name, before, to })
+    }
+
+    /// Whether both are about one resource of one process.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (self.pid, self.resource) == (other.pid, other.resource)
     }
 
     pub(crate) fn deed(&self) -> Deed {
