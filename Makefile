@@ -6,6 +6,7 @@
 NEXTEST_VERSION := 0.9.151
 MIRI_TOOLCHAIN ?= nightly
 LOOM_MAX_PREEMPTIONS ?= 2
+SECONDS ?= 60
 PYTHON ?= python3
 
 TOOLS := $(CURDIR)/target/tools
@@ -13,14 +14,15 @@ export PATH := $(PATH):$(TOOLS)/bin
 
 STEP := @scripts/step.sh
 FAULTS := --features procpool/faults
+FUZZ := env CARGO_TARGET_DIR=target/fuzz
 # For runners that know no time limit. It ends the whole process group, which a terminal's Ctrl-C would not reach.
 LIMIT := timeout --kill-after=5 $(shell test -t 0 && echo --foreground) 900
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-pool test-libtest test-doc test-links test-python test-pythons test-cpython test-programs \
-	test-package faults faults-check chaos chaos-rust chaos-python fuzz loom miri bench bench-quick bench-rust \
-	bench-python lint format clippy docs python-lint licences deny clean nextest
+	test-package test-fuzz faults faults-check chaos chaos-rust chaos-python fuzz fuzz-keep loom miri bench bench-quick \
+	bench-rust bench-python lint format clippy docs python-lint licences deny clean nextest
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | expand -t 16
@@ -28,10 +30,7 @@ help: ## List the targets
 demo: ## Show the pool at work: stopping, finishing, surviving crashes
 	@scripts/demo.sh
 
-chaos: ## Torment pools for SECONDS (60), from a SEED (random, and printed), and check that all promises hold
-	@cargo run --quiet --locked --release -p procpool-chaos -- --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
-
-test: test-pool test-libtest test-doc test-links loom test-python ## Run the tests of both languages
+test: test-pool test-libtest test-doc test-links test-fuzz loom test-python ## Run the tests of both languages
 
 test-pool: nextest ## Run the tests, each in a process of its own; one that hangs is killed and named
 	$(STEP) "tests, a process each" cargo nextest run --locked --workspace $(FAULTS)
@@ -45,6 +44,9 @@ test-doc: ## Run the examples in the documentation
 
 test-links: ## Run one program in every profile and with every linker that is here
 	$(STEP) "profiles and linkers" scripts/test-links.sh
+
+test-fuzz: ## Read the inputs again that fuzzers once found worth keeping
+	$(STEP) "inputs of the fuzz targets" $(LIMIT) $(FUZZ) cargo test --locked --manifest-path fuzz/Cargo.toml
 
 test-python: ## Build the Python package for PYTHON (python3) into target/venv, and run its tests
 	$(STEP) "tests in Python" scripts/test-python.sh $(PYTHON)
@@ -61,7 +63,12 @@ test-programs: ## Run programs from PyPI, unchanged, on procpool, and compare wh
 test-package: ## Build the source distribution, install it as pip does, and use it
 	$(STEP) "package" scripts/test-package.sh $(PYTHON)
 
-chaos-python: ## Kill workers, fork servers and programs at random under load, for SECONDS (60), from SEED (the time)
+chaos: chaos-rust chaos-python ## Torment pools for SECONDS (60) in each language, from a SEED (random, and printed); check all promises
+
+chaos-rust: ## The Rust part of it
+	@cargo run --quiet --locked --release -p procpool-chaos -- --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+
+chaos-python: ## The Python part of it
 	@scripts/chaos-python.sh $(PYTHON) $(or $(SECONDS),60) $(or $(SEED),$(shell date +%s))
 
 faults: ## Do to procpool and its peers all that goes wrong with pools, and write docs/faults.md; takes twelve minutes
@@ -73,6 +80,13 @@ faults-check: ## The same to procpool alone, on a machine that may have other wo
 loom: nextest ## Walk the models of slot, queue, wake and arena through all orders of events
 	$(STEP) "models" env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom LOOM_MAX_PREEMPTIONS=$(LOOM_MAX_PREEMPTIONS) \
 		cargo nextest run --locked --release -p procpool-engine --lib -E 'test(loom)'
+
+fuzz: ## Let fuzzers make up what is read from other processes, SECONDS=60 for each target
+	@scripts/fuzz.sh $(SECONDS)
+	@$$(scripts/python-env.sh $(PYTHON)) tests/python/result_stream.py --seconds $(SECONDS)
+
+fuzz-keep: ## Keep the inputs that they found worth it
+	@scripts/fuzz.sh keep
 
 miri: ## Run under miri what needs no system calls (needs a toolchain that has miri)
 	@cargo +$(MIRI_TOOLCHAIN) miri --version >/dev/null 2>&1 || { \
@@ -96,11 +110,13 @@ lint: format clippy docs python-lint licences ## Check format, lints, types, doc
 
 format:
 	$(STEP) "format" cargo fmt --all --check
+	$(STEP) "format of the fuzz targets" cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 clippy:
 	$(STEP) "lints" cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 	$(STEP) "lints, with faults" cargo clippy --quiet --locked --workspace --all-targets $(FAULTS) -- -D warnings
 	$(STEP) "lints, without the hook" cargo clippy --quiet --locked -p procpool --no-default-features -- -D warnings
+	$(STEP) "lints of the fuzz targets" $(FUZZ) cargo clippy --quiet --locked --manifest-path fuzz/Cargo.toml --all-targets -- -D warnings
 
 docs:
 	$(STEP) "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --workspace --no-deps

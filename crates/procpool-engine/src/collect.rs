@@ -113,7 +113,7 @@ impl Collector {
         let Some(Thread { handle, over }) = thread else { return self.call_rest(shared) };
         over.store(true, Ordering::Release);
         while !handle.is_finished() {
-            shared.region.ended().rouse();
+            shared.region.ended().shake();
             std::thread::sleep(Duration::from_millis(1));
         }
         let _ = handle.join();

@@ -45,6 +45,12 @@ impl Ended<'_> {
         }
     }
 
+    /// As [`Ended::rouse`], also where somebody wrote over the bed of a collector that sleeps (*I4*).
+    pub(crate) fn shake(&self) {
+        self.bed.swap(AWAKE, Ordering::AcqRel);
+        futex::wake(self.bed, 1);
+    }
+
     /// Collector: calls `serve` with all slots that it was told of; false if there were none.
     pub(crate) fn take(&self, mut serve: impl FnMut(u32)) -> bool {
         let mut any = false;

@@ -46,6 +46,8 @@ pub(super) enum Step {
     Cancel(usize),
     CancelRunning(usize),
     Look(usize),
+    /// As `Look`, but sleeps a moment.
+    Wait(usize),
     Take(usize),
     Drop(usize),
     Reclaim,
@@ -245,7 +247,10 @@ impl House {
             }),
             Step::Look(which) => self.with_task(which, |task| {
                 task.is_ended();
+                task.is_running();
                 task.returned();
+            }),
+            Step::Wait(which) => self.with_task(which, |task| {
                 task.wait(Some(Duration::from_micros(10)));
             }),
             Step::Take(which) => self.take(which),

@@ -44,7 +44,8 @@ impl Record {
                 length: self.length(),
                 buffer: usize::from(self.y) * 12,
                 limits: limits(self.z & 1 == 1, u32::from(self.z >> 1 & 3)),
-                is_listened_to: self.z & 8 != 0,
+                // Seldom, as sleeps are: threads that wait for one another make lives slow.
+                is_listened_to: self.z >= 0xf0,
             },
             4 => Step::Claim(worker),
             5 => Step::Finish(worker, self.length(), u32::from(self.y % 6)),
@@ -52,6 +53,7 @@ impl Record {
             7 => Step::Audit(u32::from(self.x) % (1 << SEATS)),
             8 => Step::Cancel(task),
             9 => Step::CancelRunning(task),
+            10 if self.y >= 0xf0 => Step::Wait(task),
             10 => Step::Look(task),
             11 => Step::Take(task),
             12 => Step::Drop(task),

@@ -72,6 +72,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => task().prop_map(Step::Cancel),
         1 => task().prop_map(Step::CancelRunning),
         1 => task().prop_map(Step::Look),
+        1 => task().prop_map(Step::Wait),
         2 => task().prop_map(Step::Take),
         1 => task().prop_map(Step::Drop),
         1 => Just(Step::Reclaim),

@@ -81,5 +81,7 @@ fn files() -> Vec<String> {
     let folders = ["/dev/shm".into(), std::env::temp_dir()];
     let files = folders.into_iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
     let names = files.map(|file| file.path().display().to_string());
-    names.filter(|name| !name.contains("/sem.") && ["procpool", "psm_"].iter().any(|part| name.contains(part))).collect()
+    names
+        .filter(|name| !name.contains("/sem.") && ["procpool", "psm_"].iter().any(|part| name.contains(part)))
+        .collect()
 }
