@@ -233,11 +233,13 @@ impl Shared {
         let mut books = lock(&self.books);
         let queue = self.region.queue();
         let sane = queue.mend(&mut books.tail);
+        // Counted first: workers go on to take tasks, so that there may be more entries than tasks, but never fewer.
+        let queued = queue.length();
         let mut ready: Vec<(u32, Ticket)> = books.live();
         let extras = lock(&self.extras);
         ready.retain(|&(slot, ticket)| self.is_ready(slot, ticket) && !extras.is_waiting(slot, ticket));
         drop(extras);
-        if !ready.is_empty() && (!sane || (ready.len() as u64) > queue.length()) {
+        if !ready.is_empty() && (!sane || (ready.len() as u64) > queued) {
             Counters::add(&self.counters.repairs, 1);
             ready.sort_unstable_by_key(|&(_, ticket)| ticket);
             for (slot, ticket) in &ready {
