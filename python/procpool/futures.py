@@ -309,8 +309,17 @@ def _end_all() -> None:
     _global_shutdown = True
     # The program was interrupted, and with it what it waited for: workers leave Ctrl-C to their parent.
     is_interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
+    try:
+        _shut_down_all(is_interrupted)
+    except BaseException:
+        # So was this wait, by Ctrl-C or another signal's handler. The next to wait would be the interpreter, for ever.
+        _shut_down_all(True)
+        raise
+
+
+def _shut_down_all(at_once: bool) -> None:
     for executor in list(_executors):
-        if is_interrupted:
+        if at_once:
             executor.terminate_workers()
         executor.shutdown(wait=True)
 

@@ -579,7 +579,9 @@ def _close_after(feeders: list[threading.Thread], engine: _procpool.Engine) -> N
 
 def _terminate_pool(engine: _procpool.Engine, crew: Crew) -> None:
     engine.terminate()
-    crew.join_all(engine, None)
+    engine.join()
+    # The interpreter ends also where a callback does not.
+    crew.join_all(engine, deadline_after(GRACE) if util.is_exiting() else None)
 
 
 def _checked_chunksize(chunksize: int) -> int:

@@ -67,11 +67,11 @@ class Spotter(threading.Thread):
             told.write(b"null\n")
 
     def _look(self) -> dict[str, Any]:
-        workers: list[int] = []
+        workers: dict[str, list[int]] = {}
         for target in list(self._yard.targets):
             pids = [worker.pid for worker in target.pool.stats().workers if worker.pid]
             target.pids.update(pids)
-            workers += pids
+            workers[target.name] = pids
         server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
         if server is not None:
             self.servers.add(server)

@@ -28,10 +28,17 @@ PAUSE = 0.2
 STOP = 0.5
 
 
+#: A pool gives up when more than 16 of its workers die in so many seconds and none finishes a task. That is as it should be,
+#: and not what is to be seen here.
+SPELL = 10
+DEATHS = 12
+
+
 class Pids(NamedTuple):
     """Who is there."""
 
-    workers: list[int]
+    #: By pool.
+    workers: dict[str, list[int]]
     server: Optional[int]
 
 
@@ -41,7 +48,9 @@ class Adversary:
         self._session = session
         self._parent = os.getppid()
         self._log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        self._pids = Pids([], None)
+        self._pids = Pids({}, None)
+        #: When which pool's workers were killed.
+        self._killed: dict[str, list[float]] = {}
         self._unread = b""
         #: pidfds of those that are stopped, and until when.
         self._stopped: list[tuple[float, int]] = []
@@ -51,10 +60,22 @@ class Adversary:
             self._release(time.monotonic())
             if self._pids.server is not None and self._random.randrange(100) < SERVER:
                 self._send(self._pids.server, signal.SIGKILL)
-            elif self._pids.workers:
-                attack = self._random.choices(list(ATTACKS), list(ATTACKS.values()))[0]
-                self._send(self._random.choice(self._pids.workers), attack)
+            else:
+                self._attack(time.monotonic())
         self._release(float("inf"))
+
+    def _attack(self, now: float) -> None:
+        workers = [(pool, pid) for pool, pids in self._pids.workers.items() for pid in pids]
+        if not workers:
+            return
+        pool, pid = self._random.choice(workers)
+        attack = self._random.choices(list(ATTACKS), list(ATTACKS.values()))[0]
+        killed = self._killed[pool] = [at for at in self._killed.get(pool, ()) if now - at < SPELL]
+        if attack in (signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM):
+            if len(killed) >= DEATHS:
+                return
+            killed.append(now)
+        self._send(pid, attack)
 
     def _listen(self, pause: float) -> bool:
         """Waits, and reads meanwhile who is there; False when it is over."""

@@ -75,7 +75,12 @@ class Program:
         if self._terminal is None:
             os.killpg(self.pid, signal.SIGINT)
         else:
-            os.write(self._terminal, b"\x03")
+            self.type("\x03")
+
+    def type(self, text: str) -> None:
+        """At its terminal."""
+        assert self._terminal is not None
+        os.write(self._terminal, text.encode())
 
     def finish(self, timeout: float = LONG) -> Finished:
         """Waits for its end; kills it, and fails, if there is none."""
