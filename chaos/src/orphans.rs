@@ -29,9 +29,10 @@ pub(crate) fn run(seconds: f64, seed: u64, cage: Option<&Cage>) -> Round {
         let (signal, name) = WEAPONS[rng.usize(..WEAPONS.len())];
         let ended_before = parent.wait(Duration::ZERO);
         let relatives = parent.relatives().len() as u64;
-        processes::signal(parent.pid(), signal);
-        parent.wait(FAREWELL);
-        parent.kill();
+        // The first SIGSEGV goes to std's own handler, which takes it for a fault that will come again.
+        while !parent.wait(Duration::from_millis(20)) {
+            processes::signal(parent.pid(), signal);
+        }
         // Its adversary would have let go on whom it had stopped.
         parent.relatives().into_iter().for_each(|pid| processes::signal(pid, libc::SIGCONT));
         let died = Instant::now();

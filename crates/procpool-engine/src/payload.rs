@@ -45,6 +45,8 @@ pub(crate) const RETURNED: u32 = 2;
 pub(crate) const RAISED: u32 = 3;
 /// The reply would not fit into the arena; its length is in `buffers`.
 pub(crate) const NO_ROOM: u32 = 4;
+/// Added to the kind of a reply: the argument's block is the worker's now, who gives it back.
+pub(crate) const KEPT: u32 = 8;
 
 /// There is no room for so many bytes now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +118,12 @@ pub(crate) fn write(slot: &Slot, kind: u32, place: &Place, head: &[u8]) {
     slot.head.store(length, Ordering::Relaxed);
     slot.block.store(block, Ordering::Relaxed);
     slot.buffers.store(buffers, Ordering::Relaxed);
+}
+
+/// What kind of reply lies in a slot, and whether the worker kept the argument's block.
+pub(crate) fn reply_kind(slot: &Slot) -> (u32, bool) {
+    let kind = slot.kind.load(Ordering::Relaxed);
+    (kind & !KEPT, kind & KEPT != 0)
 }
 
 /// Finds the payload of a slot.

@@ -66,7 +66,7 @@ impl Task {
         }
         let slot = self.occupied().slot();
         let done = slot.word.read().state() == Some(State::Done);
-        Some(done && slot.kind.load(Ordering::Relaxed) == RETURNED)
+        Some(done && payload::reply_kind(slot).0 == RETURNED)
     }
 
     /// Whether a worker has it now.
@@ -186,7 +186,7 @@ impl Occupied {
             self.vacate();
             return Outcome::Failed(why.unwrap_or(Failure::Corrupt));
         }
-        let kind = slot.kind.load(Ordering::Relaxed);
+        let (kind, _) = payload::reply_kind(slot);
         match (kind, self.reply()) {
             (RETURNED, Ok((place, lease))) => Outcome::Returned(Payload::new(self, place, lease)),
             (RAISED, Ok((place, lease))) => Outcome::Raised(Payload::new(self, place, lease)),
@@ -231,11 +231,23 @@ impl Occupied {
         }
     }
 
+    /// Gives the argument's block back, unless the worker has kept it: then it may be another task's by now, which is the
+    /// parent's as well.
     fn release_argument(&self) {
+<<<<<<< HEAD
         let extra = lock(&self.shared.extras).remove(self.slot);
         if let Some(argument) = extra.and_then(|extra| extra.argument) {
+=======
+        let extra = lock(&self.shared.extras).remove(&self.slot);
+        if let Some(argument) = extra.and_then(|extra| extra.argument).filter(|_| !self.argument_was_kept()) {
+>>>>>>> part-chaos
             argument.release(&self.shared.region, Owner::PARENT);
         }
+    }
+
+    fn argument_was_kept(&self) -> bool {
+        let slot = self.slot();
+        slot.word.read().state() == Some(State::Done) && payload::reply_kind(slot).1
     }
 
     /// Gives the slot back, and tells who waits for one. To be called once.

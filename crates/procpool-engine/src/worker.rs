@@ -13,7 +13,7 @@ use crate::launch::Attachment;
 use crate::layout::{Seat, Slot};
 use crate::os::poll::{self, PollFd, PollFlags};
 use crate::os::process;
-use crate::payload::{self, NO_ROOM, Parts, Place, RAISED, RETURNED, TIMED};
+use crate::payload::{self, KEPT, NO_ROOM, Parts, Place, RAISED, RETURNED, TIMED};
 use crate::queue::{Cursor, Queue};
 use crate::region::{Phase, Region};
 use crate::sandbox::Confinement;
@@ -317,19 +317,21 @@ impl Call<'_> {
         }
         faults::point(Point::Replies);
         // Somebody may still hold the argument's buffers, a static for instance. The parent frees what is its own.
-        if let Some(lease) = lease.filter(|lease| Arc::strong_count(lease) > 1) {
-            lease.keep();
-        }
-        let fits = worker.write_reply(slot, reply, parts);
+        let kept = lease.filter(|lease| Arc::strong_count(lease) > 1);
+        kept.iter().for_each(|lease| lease.keep());
+        let fits = worker.write_reply(slot, reply, parts, kept.is_some());
         faults::point(Point::Written);
         worker.finish(slot, ticket, reply == Reply::Raised || !fits);
+        // Not before: until the task has ended, another attempt may need it.
+        drop(kept);
     }
 }
 
 impl Worker {
     /// False where there is no room for the reply; then the slot says so.
-    fn write_reply(&mut self, slot: u32, reply: Reply, parts: &Parts<'_>) -> bool {
+    fn write_reply(&mut self, slot: u32, reply: Reply, parts: &Parts<'_>, kept: bool) -> bool {
         let Some(words) = self.region.slot(slot) else { return false };
+        let kept = if kept { KEPT } else { 0 };
         let kind = match reply {
             Reply::Returned => RETURNED,
             Reply::Raised => RAISED,
@@ -338,11 +340,11 @@ impl Worker {
             Ok(place) => {
                 faults::point(Point::Allocated);
                 payload::fill(&self.region, &place, parts);
-                payload::write(words, kind, &place, parts.head);
+                payload::write(words, kind | kept, &place, parts.head);
                 true
             }
             Err(payload::NoRoom(bytes)) => {
-                payload::write(words, NO_ROOM, &Place::Inline { head: 0 }, &[]);
+                payload::write(words, NO_ROOM | kept, &Place::Inline { head: 0 }, &[]);
                 words.buffers.store(bytes, Ordering::Relaxed);
                 false
             }

@@ -2,10 +2,11 @@
 
 mod common;
 
+use std::sync::Mutex;
 use std::time::Duration;
 
-use common::{Story, alone, children, eventually, is_alive, kill, name, workers};
-use procpool::Error;
+use common::{Gate, Story, alone, children, eventually, is_alive, kill, name, wait_at, workers};
+use procpool::{Buffer, Error};
 
 fn sleep_for_ever(_: ()) {
     loop {
@@ -181,4 +182,40 @@ fn callbacks_and_futures_are_served_where_the_system_has_no_thread_left() {
         drop(late.on_success(move |&x| told.send(x).unwrap()));
         assert_eq!(hear.recv().unwrap(), 2);
     });
+}
+
+/// A task may keep a buffer that it was given, in a static for instance, and let go of it later. When the outcome was
+/// taken after that, the parent gave the buffer's memory back a second time: it was another task's by then, and a third
+/// one's argument was written over it.
+#[test]
+fn memory_that_a_worker_has_kept_and_given_back_is_not_given_back_once_more() {
+    static KEPT: Mutex<Option<Buffer<u8>>> = Mutex::new(None);
+    fn keep(bytes: Buffer<u8>) {
+        *KEPT.lock().unwrap() = Some(bytes);
+    }
+    fn let_go(_: ()) {
+        *KEPT.lock().unwrap() = None;
+    }
+    fn sum(bytes: Buffer<u8>) -> u64 {
+        bytes.iter().map(|&byte| u64::from(byte)).sum()
+    }
+    fn sum_later((gate, bytes): (String, Buffer<u8>)) -> u64 {
+        wait_at(gate);
+        sum(bytes)
+    }
+    // So long that the search for memory begins from the start each time.
+    const LENGTH: usize = 65_000;
+    let bytes = |byte: u8| Buffer::from(vec![byte; LENGTH]);
+    let (story, gate) = (Story::begin(), Gate::closed());
+    let pool = story.pool(1);
+    let kept = pool.apply_async(keep, bytes(1)).unwrap();
+    kept.wait();
+    pool.apply(let_go, ()).unwrap();
+    let later = pool.apply_async(sum_later, (gate.path(), bytes(3))).unwrap();
+    eventually("it runs", || pool.stats().running == 1);
+    kept.get().unwrap();
+    let other = pool.apply_async(sum, bytes(4)).unwrap();
+    gate.open();
+    assert_eq!(later.get().unwrap(), 3 * LENGTH as u64);
+    assert_eq!(other.get().unwrap(), 4 * LENGTH as u64);
 }
