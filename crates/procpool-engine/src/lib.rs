@@ -100,7 +100,7 @@ pub use crate::{
 pub use faults::Point;
 
 /// For the fuzz targets in `fuzz/`: what the engine reads that others wrote, as functions of bytes.
-#[cfg(feature = "fuzzing")]
+#[cfg(all(feature = "fuzzing", not(loom)))]
 #[doc(hidden)]
 pub mod fuzzing {
     pub use crate::launch::zygote::hostile::{converse, decode};
