@@ -7,7 +7,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::arena::Owner;
 use crate::outcome::{Death, Failure};
 use crate::policy;
 use crate::queue::Entry;
@@ -22,7 +21,6 @@ impl Shared {
     pub(crate) fn try_again(
         &self,
         (slot, ticket): (u32, Ticket),
-        seat: u32,
         failure: &Failure,
         ran: Option<Duration>,
     ) -> bool {
@@ -31,10 +29,6 @@ impl Shared {
         let Some(extra) = extras.get_mut(slot, ticket) else { return false };
         if stopped || !policy::tries_again(failure, extra.retries_left()) {
             return false;
-        }
-        // The worker may have kept its argument, see `Lease::keep`.
-        if let Some(argument) = extra.argument {
-            argument.adopt(&self.region, Owner::worker(seat), Owner::PARENT);
         }
         let death = match failure {
             Failure::Died { last, .. } => Some(last.clone()),

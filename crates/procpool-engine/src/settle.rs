@@ -94,18 +94,12 @@ impl Shared {
         // From here on nobody else can doom it; who did has written down why.
         let _ = self.region.slot(slot).and_then(|shared| shared.word.doom(ticket));
         let doomed = lock(&self.endings).remove(&ticket);
-<<<<<<< HEAD
+        self.take_back_argument(slot, ticket, seat);
         let failure = doomed.unwrap_or_else(|| Failure::Died {
             last: Death { ticket: Some(ticket), ..death.clone() },
             earlier: Vec::new(),
         });
-        if self.try_again((slot, ticket), seat, &failure, ran) {
-=======
-        self.take_back_argument(slot, ticket, seat);
-        let failure =
-            doomed.unwrap_or_else(|| Failure::Died(Death { ticket: Some(ticket), ..death.clone() }));
-        if self.try_again(slot, ticket, &failure) {
->>>>>>> part-chaos
+        if self.try_again((slot, ticket), &failure, ran) {
             Counters::add(&self.counters.retries, 1);
             self.wake_for_push(false);
         } else {
@@ -114,30 +108,15 @@ impl Shared {
         }
     }
 
-<<<<<<< HEAD
-=======
     /// The worker may have kept the argument of a task that it did not end, see `Lease::keep`. The parent gives it back
     /// when the outcome is taken, so until then it must be the parent's, also where there is no other attempt.
     fn take_back_argument(&self, slot: u32, ticket: Ticket, seat: u32) {
-        let extras = lock(&self.extras);
-        let extra = extras.get(&slot).filter(|extra| extra.ticket == ticket);
-        if let Some(argument) = extra.and_then(|extra| extra.argument) {
+        let mut extras = lock(&self.extras);
+        if let Some(argument) = extras.get_mut(slot, ticket).and_then(|extra| extra.argument) {
             argument.adopt(&self.region, Owner::worker(seat), Owner::PARENT);
         }
     }
 
-    fn try_again(&self, slot: u32, ticket: Ticket, failure: &Failure) -> bool {
-        let stopped = self.phase() == Phase::Stopped;
-        let extras = lock(&self.extras);
-        let Some(extra) = extras.get(&slot).filter(|extra| extra.ticket == ticket) else { return false };
-        if stopped || !policy::tries_again(failure, extra.limits.retries) {
-            return false;
-        }
-        drop(extras);
-        self.enqueue_again(slot, ticket)
-    }
-
->>>>>>> part-chaos
     fn end_without_reply(&self, slot: u32, ticket: Ticket, failure: Failure) {
         let Some(shared) = self.region.slot(slot) else { return };
         lock(&self.endings).insert(ticket, failure);

@@ -234,13 +234,8 @@ impl Occupied {
     /// Gives the argument's block back, unless the worker has kept it: then it may be another task's by now, which is the
     /// parent's as well.
     fn release_argument(&self) {
-<<<<<<< HEAD
         let extra = lock(&self.shared.extras).remove(self.slot);
-        if let Some(argument) = extra.and_then(|extra| extra.argument) {
-=======
-        let extra = lock(&self.shared.extras).remove(&self.slot);
         if let Some(argument) = extra.and_then(|extra| extra.argument).filter(|_| !self.argument_was_kept()) {
->>>>>>> part-chaos
             argument.release(&self.shared.region, Owner::PARENT);
         }
     }

@@ -55,7 +55,8 @@ impl Hostile {
     fn new(seats: u32) -> Self {
         let (here, there) = socket::pair().expect("two descriptors");
         let any = poll::eventfd().expect("a descriptor");
-        let descriptors = Descriptors { region: any.as_fd(), parent: any.as_fd(), poke: any.as_fd() };
+        let descriptors =
+            Descriptors { region: any.as_fd(), parent: any.as_fd(), poke: any.as_fd(), sandbox: None };
         let zygote = Zygote {
             process: Rerun::pretend(here),
             said_hello: false,
