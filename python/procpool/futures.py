@@ -576,7 +576,7 @@ class ProcessPoolExecutor(_Calls, Executor):
     def dump(self, file: Optional[TextIO] = None) -> str:
         """Writes what everybody in the executor is doing to `file`, or to standard error, and returns it: each worker, its
         process and its stack, each task that has not ended, the queue, the engine's supervisor. For people, and also
-        for an executor that is stuck: it waits for nobody for longer than a second or two."""
+        for an executor that is stuck: it waits for nobody for longer than some seconds."""
         text = self._describe()
         dumping.show(text, file)
         return text

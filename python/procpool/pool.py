@@ -428,7 +428,7 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
     def dump(self, file: Optional[TextIO] = None) -> str:
         """Writes what everybody in the pool is doing to `file`, or to standard error, and returns it: each worker, its
         process and its stack, each task that has not ended, the queue, the engine's supervisor. For people, and also
-        for a pool that is stuck: it waits for nobody for longer than a second or two."""
+        for a pool that is stuck: it waits for nobody for longer than some seconds."""
         text = self._describe()
         dumping.show(text, file)
         return text

@@ -22,10 +22,10 @@ dumps_on: set[int] = set()
 _OFFER = b"\n"
 
 #: How long all workers together have for their answers, in seconds.
-PATIENCE = 1.0
+PATIENCE = 2.0
 
-#: An answer that has not grown for so long is taken to be whole, in seconds.
-_PAUSE = 0.03
+#: Between two looks for answers, in seconds.
+_PAUSE = 0.005
 
 
 class Asked(NamedTuple):
@@ -109,13 +109,14 @@ def _send(worker: Asked) -> None:
 
 def _wait_for_answers(asked: list[Asked]) -> None:
     deadline = time.monotonic() + PATIENCE
-    seen: list[int] = []
-    while asked and time.monotonic() < deadline:
+    while not all(map(_has_answered, asked)) and time.monotonic() < deadline:
         time.sleep(_PAUSE)
-        sizes = [os.fstat(worker.place).st_size for worker in asked if worker.place is not None]
-        if sizes == seen and all(size > len(_OFFER) for size in sizes):
-            return
-        seen = sizes
+
+
+def _has_answered(worker: Asked) -> bool:
+    assert worker.place is not None
+    # While its handler runs, the signal is blocked; before that it is pending.
+    return os.fstat(worker.place).st_size > len(_OFFER) and not _has(worker.pid, ASKS, "SigPnd", "ShdPnd", "SigBlk")
 
 
 def _answer(worker: Asked) -> str:
@@ -129,7 +130,12 @@ def _answer(worker: Asked) -> str:
 
 def _handles(pid: int, number: int) -> bool:
     """Whether the process catches or ignores a signal."""
-    masks = [int(_field(pid, name) or "0", 16) for name in ("SigCgt", "SigIgn")]
+    return _has(pid, number, "SigCgt", "SigIgn")
+
+
+def _has(pid: int, number: int, *names: str) -> bool:
+    """Whether a signal is in any of these masks of a process, or of its main thread."""
+    masks = [int(_field(pid, name) or "0", 16) for name in names]
     return any(mask >> (number - 1) & 1 for mask in masks)
 
 
