@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use procpool::{Pool, Stats};
 
 use super::errand;
-use crate::adversary::{Deed, Log, PoolEnd};
+use crate::adversary::{Deed, Log, PoolEnd, Whom};
 use crate::ledger::Ledger;
+use crate::processes;
 
 /// The variable by which a zygote is known to be a pool's.
 pub(crate) const NUMBER: &str = "PROCPOOL_CHAOS_POOL";
@@ -201,8 +202,17 @@ impl<'l> Pools<'l> {
         result.is_ok()
     }
 
-    /// When every outcome was taken, only the set-up data is left in the arena.
+    /// When every outcome was taken, and those workers are dead that have kept something, only the set-up data is left
+    /// in the arena.
     fn expect_empty_arena(&self, pool: &NumberedPool<'_>) {
+        for worker in pool.stats().workers {
+            self.log.note(Deed::Signal {
+                pid: worker.pid,
+                signal: libc::SIGKILL,
+                whom: Whom::Worker(pool.number),
+            });
+            processes::kill(worker.pid);
+        }
         let deadline = Instant::now() + Duration::from_secs(20);
         while pool.stats().extents > 1 {
             if Instant::now() > deadline {
