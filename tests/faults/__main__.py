@@ -39,9 +39,10 @@ def main() -> int:
         with lock:
             print(line(cell), flush=True)
 
+    load = os.getloadavg()[0]
     cells = run.run(chosen_rows, chosen_peers, tell)
     if not options.only and not options.peer:
-        DOCUMENT.write_text(report.document(cells, chosen_rows, chosen_peers))
+        DOCUMENT.write_text(report.document(cells, chosen_rows, chosen_peers, load))
         print(f"written: {DOCUMENT}")
     return conclude([cell for cell in cells if cell.peer in peers.OURS])
 

@@ -48,8 +48,8 @@ NOTES = f"""Times are until the call returned, or until all processes had gone; 
 """
 
 
-def document(cells: Sequence[Cell], rows: Sequence[Row], peers: Sequence[type[Peer]]) -> str:
-    """The whole of it."""
+def document(cells: Sequence[Cell], rows: Sequence[Row], peers: Sequence[type[Peer]], load: float) -> str:
+    """The whole of it. `load` is what else the machine had to do."""
     found = {(cell.row.name, cell.peer.name): cell for cell in cells}
     parts = [
         HEAD,
@@ -58,7 +58,7 @@ def document(cells: Sequence[Cell], rows: Sequence[Row], peers: Sequence[type[Pe
         NOTES,
         "## The rows\n",
         *(section(row, [found[row.name, peer.name] for peer in peers]) for row in rows),
-        tail(peers),
+        tail(peers, load),
     ]
     return "\n".join(parts)
 
@@ -102,8 +102,11 @@ def section(row: Row, cells: Sequence[Cell]) -> str:
             detail = f" ({cell.seen.detail})" if cell.seen.detail else ""
             groups.setdefault(short(cell) + detail, []).append(cell.peer.name)
     seen = "\n".join(f"- {what}: {', '.join(names)}" for what, names in groups.items())
-    text = textwrap.fill(row.text, WIDTH, break_long_words=False, break_on_hyphens=False)
-    return f"### {row.title}\n\n{text}\n\n**Target:** {row.target} (`--only {row.name}`)\n\n{seen}\n"
+    return f"### {row.title}\n\n{wrapped(row.text)}\n\n**Target:** {row.target} (`--only {row.name}`)\n\n{seen}\n"
+
+
+def wrapped(text: str) -> str:
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def anchor(title: str) -> str:
@@ -111,14 +114,17 @@ def anchor(title: str) -> str:
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
-def tail(peers: Sequence[type[Peer]]) -> str:
+def tail(peers: Sequence[type[Peer]], load: float) -> str:
     versions = "\n".join(f"| {peer.name} | `{peer.call}` | {peer.version()} |" for peer in peers)
     method = multiprocessing.get_start_method()
+    machine = wrapped(
+        f"Python {platform.python_version()}, Linux {platform.release().partition('-')[0]}, "
+        f"{len(os.sched_getaffinity(0))} CPUs, with a load of {load:.1f} when the run began. Workers are started as each pool "
+        f"does it by default: multiprocessing by {method}. cloudpickle {metadata.version('cloudpickle')} is installed."
+    )
     return f"""## Versions
 
-Python {platform.python_version()}, Linux {platform.release().partition("-")[0]}, {len(os.sched_getaffinity(0))} CPUs; cloudpickle
-{metadata.version("cloudpickle")} is installed. Workers are started as each pool does it by default: multiprocessing by
-{method}.
+{machine}
 
 | pool | tasks are submitted by | version |
 |---|---|---|
