@@ -188,7 +188,7 @@ def test_threads_that_were_there_before_keep_a_worker_from_running(tmp_path: Pat
             pool.join()
         """,
     )
-    assert "broken: a worker could not enter its sandbox: the process has 2 threads" in finished.check()
+    assert "broken: the pool gave up: a worker could not enter its sandbox: the process has 2 threads" in finished.check()
 
 
 # ---- pools of workers ----
@@ -295,7 +295,7 @@ def test_a_worker_that_cannot_enter_runs_nothing(tmp_path: Path) -> None:
                 print(error)
         """,
     )
-    assert finished.check().startswith("a worker could not enter its sandbox: Argument list too long")
+    assert finished.check().startswith("the pool gave up: a worker could not enter its sandbox: Argument list too long")
 
 
 @pytest.mark.parametrize("kind", [procpool.Pool, procpool.ProcessPoolExecutor])
