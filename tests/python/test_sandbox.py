@@ -188,7 +188,9 @@ def test_threads_that_were_there_before_keep_a_worker_from_running(tmp_path: Pat
             pool.join()
         """,
     )
-    assert "broken: the pool gave up: a worker could not enter its sandbox: the process has 2 threads" in finished.check()
+    assert (
+        "broken: the pool gave up: a worker could not enter its sandbox: the process has 2 threads" in finished.check()
+    )
 
 
 # ---- pools of workers ----
