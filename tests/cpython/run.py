@@ -98,6 +98,9 @@ class Run:
             self.counts = None
         return self
 
+    def failed(self) -> list[str]:
+        return ["did not end"] if self.counts is None else self.counts["failed"]
+
     def report(self) -> str:
         if self.counts is None:
             return f"{self}: did not end"
@@ -184,6 +187,9 @@ def main() -> int:
     print("\ncannot apply:")
     for name, why in sorted(reasons.items()):
         print(f"  {name}: {why}")
+    for run in runs:
+        for name in run.failed():
+            print(f"{run}: {name}")
     print(f"cpython: {passed} passed, {failed} failed")
     return 1 if failed else 0
 
