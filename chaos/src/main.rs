@@ -62,17 +62,17 @@ impl Arguments {
     fn read(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut found = Self { seconds: 60.0, seed: None, scene: None };
         while let Some(word) = words.next() {
-            let mut number = || words.next().ok_or_else(|| format!("{word} needs a number"));
-            let not_one = |_| format!("{word} needs a number");
             match word.as_str() {
-                "--seconds" => {
-                    found.seconds = number()?.parse().map_err(|_| format!("{word} needs a number"))?
-                }
-                "--seed" => found.seed = Some(number()?.parse().map_err(not_one)?),
+                "--seconds" => found.seconds = number(&word, words.next())?,
+                "--seed" => found.seed = Some(number(&word, words.next())?),
                 _ if word.starts_with('-') => return Err(format!("there is no option {word}")),
                 _ => found.scene = Some(word),
             }
         }
         Ok(found)
     }
+}
+
+fn number<N: std::str::FromStr>(option: &str, word: Option<String>) -> Result<N, String> {
+    word.and_then(|word| word.parse().ok()).ok_or_else(|| format!("{option} needs a number"))
 }

@@ -18,7 +18,7 @@ pub(crate) const TALLY: &str = "tally: ";
 /// How long after its end a run may take until all has ended.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often the same line of a violation is printed, and how many.
+/// So many violations are printed.
 const PRINTED: usize = 20;
 
 /// What happens in one run.

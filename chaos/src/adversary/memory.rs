@@ -13,48 +13,51 @@ const ROOM: u64 = 1 << 30;
 /// A cgroup of this program's own.
 pub(crate) struct Cage {
     folder: PathBuf,
+    files: Files,
+}
+
+/// What the files of a hierarchy are called.
+#[derive(Clone, Copy)]
+struct Files {
     limit: &'static str,
     usage: &'static str,
     events: &'static str,
 }
 
+const V1: Files =
+    Files { limit: "memory.limit_in_bytes", usage: "memory.usage_in_bytes", events: "memory.oom_control" };
+const V2: Files = Files { limit: "memory.max", usage: "memory.current", events: "memory.events" };
+
 impl Cage {
     /// Makes one, in whichever hierarchy has a memory controller that this process may use.
     pub(crate) fn make() -> io::Result<Self> {
         let name = format!("procpool-chaos-{}", std::process::id());
-        Self::make_v1(&name).or_else(|_| Self::make_v2(&name))
-    }
-
-    fn make_v1(name: &str) -> io::Result<Self> {
-        let folder = Path::new("/sys/fs/cgroup/memory").join(name);
-        let (limit, usage) = ("memory.limit_in_bytes", "memory.usage_in_bytes");
-        Self::prepare(Self { folder, limit, usage, events: "memory.oom_control" })
-    }
-
-    fn make_v2(name: &str) -> io::Result<Self> {
         let own = fs::read_to_string("/proc/self/cgroup")?;
         let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-        let folder = Path::new("/sys/fs/cgroup").join(own).parent().unwrap_or(Path::new("/")).join(name);
-        Self::prepare(Self { folder, limit: "memory.max", usage: "memory.current", events: "memory.events" })
+        let v1 = Path::new("/sys/fs/cgroup/memory").join(&name);
+        // Beside this process's own: a group that has processes cannot have others below it with a controller.
+        let beside = Path::new(own).parent().unwrap_or(Path::new(""));
+        let v2 = Path::new("/sys/fs/cgroup").join(beside).join(&name);
+        Self::make_at(v1, V1).or_else(|_| Self::make_at(v2, V2))
     }
 
-    fn prepare(self) -> io::Result<Self> {
-        fs::create_dir(&self.folder)?;
-        // Removed again where it has no limit.
-        fs::write(self.folder.join(self.limit), ROOM.to_string()).inspect_err(|_| self.remove())?;
-        Ok(self)
+    fn make_at(folder: PathBuf, files: Files) -> io::Result<Self> {
+        fs::create_dir(&folder)?;
+        let cage = Self { folder, files };
+        // Without a memory controller there is no such file.
+        fs::write(cage.file(files.limit), ROOM.to_string()).inspect_err(|_| cage.remove())?;
+        Ok(cage)
     }
 
     /// The same, in a process that was told of it.
     pub(crate) fn inherited() -> Option<Self> {
         let folder = PathBuf::from(std::env::var_os(CAGE)?);
-        let v1 = folder.join("memory.limit_in_bytes").exists();
-        Some(if v1 {
-            let (limit, usage) = ("memory.limit_in_bytes", "memory.usage_in_bytes");
-            Self { folder, limit, usage, events: "memory.oom_control" }
-        } else {
-            Self { folder, limit: "memory.max", usage: "memory.current", events: "memory.events" }
-        })
+        let files = if folder.join(V1.limit).exists() { V1 } else { V2 };
+        Some(Self { folder, files })
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -63,19 +66,19 @@ impl Cage {
 
     /// Puts this process, and all that it will start, into the cgroup.
     pub(crate) fn enter(&self) -> io::Result<()> {
-        fs::write(self.folder.join("cgroup.procs"), std::process::id().to_string())
+        fs::write(self.file("cgroup.procs"), std::process::id().to_string())
     }
 
     /// Less than there is, and more than what is in use: only a task that fills memory comes to the limit.
     pub(crate) fn narrower(&self, rng: &mut fastrand::Rng) -> u64 {
-        let used = fs::read_to_string(self.folder.join(self.usage)).ok();
+        let used = fs::read_to_string(self.file(self.files.usage)).ok();
         let used = used.and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(ROOM);
         (used + (256 << 20) + rng.u64(..256 << 20)).min(ROOM)
     }
 
     pub(crate) fn limit(&self, bytes: u64) {
         // Where memory grew meanwhile the kernel refuses.
-        let _ = fs::write(self.folder.join(self.limit), bytes.to_string());
+        let _ = fs::write(self.file(self.files.limit), bytes.to_string());
     }
 
     pub(crate) fn widen(&self) {
@@ -84,7 +87,7 @@ impl Cage {
 
     /// How many processes the OOM killer has picked here.
     pub(crate) fn kills(&self) -> u64 {
-        let text = fs::read_to_string(self.folder.join(self.events)).unwrap_or_default();
+        let text = fs::read_to_string(self.file(self.files.events)).unwrap_or_default();
         text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok()).unwrap_or(0)
     }
 

@@ -99,6 +99,7 @@ impl Member {
         }
         let due = self.report_due()?;
         let status = self.pidfd.as_ref().and_then(|pidfd| process::exit_status_from_pidfd(pidfd.as_fd()));
+        let status = status.or_else(|| process::exit_status_of_zombie(self.pid));
         let told = self.orphaned && status.is_some();
         (told || due <= now).then_some(status.unwrap_or(ExitStatus::Unknown))
     }

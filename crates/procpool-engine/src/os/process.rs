@@ -204,11 +204,26 @@ pub fn reap_all() {
 
 /// Whether no process with this pid is alive: for where there are no pidfds. False where nobody can tell.
 pub fn is_gone(pid: u32) -> bool {
-    match fs::read_to_string(format!("/proc/{pid}/stat")) {
-        // The state follows the name, which may hold anything.
-        Ok(text) => text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X'])),
+    match stat(pid) {
+        Ok(fields) => fields.starts_with(['Z', 'X']),
         Err(error) => matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::SRCH)),
     }
+}
+
+/// How a process ended that is dead and waits to be reaped by whoever adopted it. `None` where it is none, and where the
+/// kernel keeps that to itself.
+pub fn exit_status_of_zombie(pid: u32) -> Option<ExitStatus> {
+    const STATUS: usize = 49;
+    let fields = stat(pid).ok().filter(|fields| fields.starts_with('Z'))?;
+    let raw: i32 = fields.split_ascii_whitespace().nth(STATUS)?.parse().ok()?;
+    // It says zero also to those who may not know.
+    (raw != 0).then(|| ExitStatus::from_raw(raw))
+}
+
+/// What `/proc` says of a process, from its state on: the name before that may hold anything.
+fn stat(pid: u32) -> io::Result<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    Ok(text.rsplit_once(") ").map_or_else(String::new, |(_, fields)| fields.to_owned()))
 }
 
 /// How a process ended, asked of its pidfd by one who need not be its parent (Linux 6.15).
@@ -481,7 +496,20 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_child_is_told_by_its_pidfd_where_the_kernel_can() {
+    fn the_end_of_a_child_is_told_before_it_is_reaped() {
+        for (script, status) in [("exit 7", ExitStatus::Exited(7)), ("kill -9 $$", ExitStatus::Signaled(9))] {
+            let mut child = std::process::Command::new("/bin/sh").args(["-c", script]).spawn().unwrap();
+            let told = std::iter::repeat_with(|| exit_status_of_zombie(child.id())).find_map(|told| told);
+            assert_eq!(told, Some(status));
+            assert!(is_gone(child.id()));
+            child.wait().unwrap();
+            assert!(is_gone(child.id()) && exit_status_of_zombie(child.id()).is_none());
+        }
+        assert!(!is_gone(std::process::id()));
+    }
+
+    #[test]
+    fn the_end_of_a_child_is_told_by_by_its_pidfd_where_the_kernel_can() {
         let mut child = std::process::Command::new("/bin/sh").args(["-c", "exit 7"]).spawn().unwrap();
         let pidfd = open_pidfd(child.id());
         child.wait().unwrap();
