@@ -153,7 +153,7 @@ impl<'p, 'l> Adversary<'p, 'l> {
 
     fn squeeze(&mut self) {
         let Some(cage) = &self.cage else { return };
-        let bytes = cage.narrower(&mut self.rng);
+        let bytes = Cage::narrower(&mut self.rng);
         self.log.note(Deed::Memory { bytes });
         cage.limit(bytes);
         self.debts.push((Instant::now() + Duration::from_millis(self.rng.u64(20..500)), Debt::Memory));

@@ -43,7 +43,8 @@ pub(crate) fn run(seconds: f64, seed: u64, cage: Option<&Cage>) -> Round {
         if ended_before || !left.is_empty() {
             ok = false;
             tally.add("violations", 1);
-            output = parent.output() + &format!("violation: a parent died of {name}, and left {left:?}\n");
+            let how = if ended_before { "by itself, and not" } else { "of" };
+            output = parent.output() + &format!("violation: a parent died {how} {name}, and left {left:?}\n");
         }
     }
     tally.add("slowest-orphan-ms", slowest.as_millis() as u64);

@@ -1,4 +1,7 @@
-//! A cgroup whose memory is limited, so that the kernel's OOM killer picks among this program's processes.
+//! A cgroup whose memory is limited, so that the kernel's OOM killer picks workers.
+//!
+//! Only tasks that fill memory go there, with their workers: while a process that was picked is still giving its memory
+//! back, the kernel may pick another, and that would be the parent.
 
 use std::fs;
 use std::io;
@@ -8,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub(crate) const CAGE: &str = "PROCPOOL_CHAOS_CAGE";
 
 /// What the cgroup has when nothing is taken away.
-const ROOM: u64 = 1 << 30;
+const ROOM: u64 = 512 << 20;
 
 /// A cgroup of this program's own.
 pub(crate) struct Cage {
@@ -20,13 +23,11 @@ pub(crate) struct Cage {
 #[derive(Clone, Copy)]
 struct Files {
     limit: &'static str,
-    usage: &'static str,
     events: &'static str,
 }
 
-const V1: Files =
-    Files { limit: "memory.limit_in_bytes", usage: "memory.usage_in_bytes", events: "memory.oom_control" };
-const V2: Files = Files { limit: "memory.max", usage: "memory.current", events: "memory.events" };
+const V1: Files = Files { limit: "memory.limit_in_bytes", events: "memory.oom_control" };
+const V2: Files = Files { limit: "memory.max", events: "memory.events" };
 
 impl Cage {
     /// Makes one, in whichever hierarchy has a memory controller that this process may use.
@@ -64,20 +65,18 @@ impl Cage {
         &self.folder
     }
 
-    /// Puts this process, and all that it will start, into the cgroup.
-    pub(crate) fn enter(&self) -> io::Result<()> {
+    /// Puts this process into the cgroup.
+    fn enter(&self) -> io::Result<()> {
         fs::write(self.file("cgroup.procs"), std::process::id().to_string())
     }
 
-    /// Less than there is, and more than what is in use: only a task that fills memory comes to the limit.
-    pub(crate) fn narrower(&self, rng: &mut fastrand::Rng) -> u64 {
-        let used = fs::read_to_string(self.file(self.files.usage)).ok();
-        let used = used.and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(ROOM);
-        (used + (256 << 20) + rng.u64(..256 << 20)).min(ROOM)
+    /// Less than there is.
+    pub(crate) fn narrower(rng: &mut fastrand::Rng) -> u64 {
+        rng.u64(ROOM / 8..ROOM)
     }
 
     pub(crate) fn limit(&self, bytes: u64) {
-        // Where memory grew meanwhile the kernel refuses.
+        // Where more is in use already the kernel refuses.
         let _ = fs::write(self.file(self.files.limit), bytes.to_string());
     }
 
@@ -97,9 +96,10 @@ impl Cage {
     }
 }
 
-/// Task: takes memory until the OOM killer comes, which prefers this process.
+/// Task: takes memory until the OOM killer comes.
 pub(crate) fn gorge() {
-    let _ = fs::write("/proc/self/oom_score_adj", "1000");
+    let cage = Cage::inherited().expect("there is a cage where there are such tasks");
+    cage.enter().expect("the cage takes this process");
     let mut taken = Vec::new();
     while taken.len() as u64 * PIECE < ROOM * 2 {
         taken.push(vec![1_u8; PIECE as usize]);
