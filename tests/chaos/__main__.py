@@ -39,6 +39,9 @@ MAKERS = 2
 #: Pools that are there from the beginning to the end.
 LASTING = 3
 
+#: How long what ends by itself may take for that, in seconds.
+PATIENCE = 20
+
 #: How often the adversary is told who is there, in seconds.
 REPORT = 0.02
 
@@ -134,7 +137,7 @@ def run(seconds: float, seed: int, folder: Path) -> int:
         path.unlink()
     try:
         stop_servers()
-        check_nothing_is_new(before, LONG)
+        check_nothing_is_new(before, PATIENCE)
     except AssertionError as error:
         violations.append(str(error))
     print(summary(seconds, seed, ledger, read_log(log), len(violations)))
@@ -169,7 +172,7 @@ def main() -> int:
     parser.add_argument("seed", type=int)
     arguments = parser.parse_args()
     # Whoever hangs is shown, in all threads.
-    faulthandler.dump_traceback_later(arguments.seconds + arguments.parents + 5 * LONG, exit=True)
+    faulthandler.dump_traceback_later(arguments.seconds + arguments.parents + 4 * LONG, exit=True)
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     # Names of semaphores are seen by all: these are known to be this program's.
     multiprocessing.current_process()._config["semprefix"] = f"/chaos-{os.getpid()}"  # type: ignore[attr-defined]

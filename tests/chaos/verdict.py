@@ -154,7 +154,9 @@ class Judge:
     def _explains_break(self, entry: Entry) -> bool:
         """An executor that was to break with its first worker, and lost one."""
         target = entry.target
-        return target.breaks and (target in self._fatal or bool(target.pids & self._shot))
+        # Without its fork server nobody can tell that a worker left in good order.
+        is_unknown = self._servers_died and target.method == "forkserver"
+        return target.breaks and (target in self._fatal or bool(target.pids & self._shot) or is_unknown)
 
 
 def _is_map(entry: Entry) -> bool:
