@@ -195,7 +195,8 @@ def submit(caller: Caller, target: Target) -> None:
             break
     how = caller.rng.choice(["one by one", "wait", "as_completed"])
     if how == "wait":
-        concurrent.futures.wait(futures, LONG)
+        for future in concurrent.futures.wait(futures, LONG).not_done:
+            futures[future].wrong.append(f"wait has not ended with it: {future!r}")
     ready = concurrent.futures.as_completed(futures, LONG) if how == "as_completed" else list(futures)
     try:
         for future in ready:
