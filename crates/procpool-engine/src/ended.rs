@@ -45,7 +45,8 @@ impl Ended<'_> {
         }
     }
 
-    /// As [`Ended::rouse`], also where somebody wrote over the bed of a collector that sleeps (*I4*).
+    /// As [`Ended::rouse`], also where the collector sleeps on a bed that says otherwise: somebody died in `rouse` between
+    /// its two steps, or wrote over the bed (*I4*).
     pub(crate) fn shake(&self) {
         self.bed.swap(AWAKE, Ordering::AcqRel);
         futex::wake(self.bed, 1);

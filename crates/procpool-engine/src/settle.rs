@@ -85,6 +85,8 @@ impl Shared {
         self.region.large().recover(Owner::worker(seat));
         self.region.idlers().bury(seat);
         self.wake_all();
+        // It may have told the collector and died before it woke it.
+        self.region.ended().shake();
         lost
     }
 

@@ -97,3 +97,34 @@ fn what_a_vanished_worker_told_by_half_is_told_again() {
         supervisor.join().unwrap();
     });
 }
+
+/// A worker that is killed in `rouse` would leave the collector asleep on a bed that says awake, and whoever tells after
+/// that would take it for awake.
+///
+/// Broken once: the supervisor only told again: "deadlock; threads = ...".
+#[test]
+fn the_collector_is_woken_for_one_who_vanished_before_it_did_so() {
+    check(|| {
+        let house = House::new();
+        let vanishing = {
+            let house = house.clone();
+            thread::spawn(move || {
+                house.ended[0].store(1, Ordering::Release);
+                house.slots[0].fetch_or(1 << SLOTS[0], Ordering::AcqRel);
+                house.summary[0].fetch_or(1, Ordering::AcqRel);
+                // The first step of `rouse`.
+                house.bed.swap(0, Ordering::AcqRel);
+            })
+        };
+        let supervisor = {
+            let house = house.clone();
+            thread::spawn(move || {
+                vanishing.join().unwrap();
+                house.ended().tell(SLOTS[0]);
+                house.ended().shake();
+            })
+        };
+        house.collect(1);
+        supervisor.join().unwrap();
+    });
+}

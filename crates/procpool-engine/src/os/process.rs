@@ -509,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_child_is_told_by_by_its_pidfd_where_the_kernel_can() {
+    fn the_end_of_a_child_is_told_by_its_pidfd_where_the_kernel_can() {
         let mut child = std::process::Command::new("/bin/sh").args(["-c", "exit 7"]).spawn().unwrap();
         let pidfd = open_pidfd(child.id());
         child.wait().unwrap();
