@@ -47,6 +47,7 @@ class Interpreter:
 
     @classmethod
     def at(cls, path: str) -> Interpreter:
+        path = os.path.abspath(path)
         version, library, packages = subprocess.check_output([path, "-c", ASK], text=True).splitlines()
         Path(packages, "zz-procpool-tests.pth").write_text(START)
         return cls(path, version, Path(library, "test"), None)

@@ -74,6 +74,8 @@ def chosen(what, method, on_death):
     modules = [importlib.import_module("pools")] if what == "pools" else executor_modules()
     belongs = is_of_pools if what == "pools" else is_of_executors
     facts = {method, f"{sys.version_info.major}.{sys.version_info.minor}", on_death}
+    if os.environ.get("BORROWED_TESTS"):
+        facts.add("borrowed")
     run, left_out = [], {}
     for module in modules:
         for test in flattened(unittest.defaultTestLoader.loadTestsFromModule(module)):

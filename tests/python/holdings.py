@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import re
 import tempfile
 import threading
 from multiprocessing import forkserver
@@ -109,9 +110,28 @@ def _mappings() -> Iterator[str]:
 
 
 def _shared_memory() -> Iterator[str]:
-    """Names in /dev/shm, without the semaphores of other programs: this one's bear a prefix of its own."""
+    """Names in /dev/shm, without those of other programs: semaphores of this one bear a prefix of its own."""
     ours = f"sem.{multiprocessing.current_process()._config['semprefix'][1:]}-"  # type: ignore[attr-defined]
-    yield from (name for name in os.listdir("/dev/shm") if not name.startswith("sem.") or name.startswith(ours))
+    for name in os.listdir("/dev/shm"):
+        is_ours = name.startswith(ours) if name.startswith("sem.") else not any(map(_is_foreign, _pids_in(name)))
+        if is_ours:
+            yield name
+
+
+def _pids_in(name: str) -> Iterator[int]:
+    """Most programs put their number into such names."""
+    return map(int, re.findall(r"(?<=[-_])\d+(?=[-_])", name))
+
+
+def _is_foreign(pid: int) -> bool:
+    """Whether it lives, and is neither this process nor one that descends from it."""
+    is_alive = Path(f"/proc/{pid}").exists()
+    while pid not in (0, os.getpid()):
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            break
+    return is_alive and pid != os.getpid()
 
 
 def _temporary_files() -> Iterator[str]:

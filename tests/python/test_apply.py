@@ -45,22 +45,21 @@ def test_many_results_are_each_ones_own(pool: procpool.Pool) -> None:
     assert [result.get(LONG) for result in results] == [number * number for number in range(2000)]
 
 
-@pytest.mark.parametrize(
-    ("function", "args", "value"),
-    [
-        (abs, (-3,), 3),
-        (int, ("7",), 7),
-        (str.upper, ("a",), "A"),
-        (operator.itemgetter(1), ("abc",), "b"),
-        (functools.partial(tasks.add, 5), (6,), 11),
-        (tasks.Method(3).times, (4,), 12),
-        (tasks.Method(3), (4,), 7),
-        (tasks.Method.named, (), "Method"),
-        (tasks.Method.static, (4,), -4),
-        ([3, 1].index, (1,), 1),
-    ],
-    ids=str,
-)
+ANYTHING = {
+    "built-in function": (abs, (-3,), 3),
+    "class": (int, ("7",), 7),
+    "method of a class": (str.upper, ("a",), "A"),
+    "itemgetter": (operator.itemgetter(1), ("abc",), "b"),
+    "partial": (functools.partial(tasks.add, 5), (6,), 11),
+    "bound method": (tasks.Method(3).times, (4,), 12),
+    "callable object": (tasks.Method(3), (4,), 7),
+    "class method": (tasks.Method.named, (), "Method"),
+    "static method": (tasks.Method.static, (4,), -4),
+    "built-in method": ([3, 1].index, (1,), 1),
+}
+
+
+@pytest.mark.parametrize(("function", "args", "value"), ANYTHING.values(), ids=list(ANYTHING))
 def test_anything_that_can_be_called_is_a_task(
     pool: procpool.Pool, function: object, args: tuple[object, ...], value: object
 ) -> None:
