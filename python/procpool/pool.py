@@ -248,7 +248,8 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
         context: where processes come from (`multiprocessing.get_context`).
         max_memory_per_worker: a worker that has grown beyond so many bytes is replaced after its task.
         memory_limit_per_worker: a task whose worker uses more than so many bytes ends with `MemoryLimitExceeded`.
-        spin: how long callers and idle workers look before they sleep, in seconds; 0 is never.
+        spin: whether callers and idle workers look for some microseconds before they sleep. Without it calls take
+            longer, and CPU time and energy are saved.
         sandbox: what workers may do. Where it cannot be enforced there is no pool, but a `SandboxError`.
     """
 
@@ -269,7 +270,7 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
         *,
         max_memory_per_worker: Optional[int] = None,
         memory_limit_per_worker: Optional[int] = None,
-        spin: Optional[float] = None,
+        spin: bool = True,
         sandbox: Optional[_procpool.Sandbox] = None,
     ) -> None:
         # First, for `__del__` and `repr` of a pool that could not be made.
