@@ -267,8 +267,9 @@ impl Pool {
         self.options().apply_async(function, argument)
     }
 
-    /// Runs the function over all items and waits for the results, in the items' order. Items are sent in chunks: a
-    /// quarter of a worker's share each, unless [`Options::chunk_size`] says otherwise. All items are run; the error
+    /// Runs the function over all items and waits for the results, in the items' order. Items are sent in chunks, up to
+    /// 21 for each worker: small ones first, so that workers begin soon, then larger ones, and small ones at the end, so
+    /// that workers end together; unless [`Options::chunk_size`] says otherwise. All items are run; the error
     /// is that of the first one, in order, which has none.
     ///
     /// # Errors
