@@ -452,7 +452,7 @@ pub fn parent_pid() -> u32 {
 }
 
 /// Binds the calling thread to the first CPU that it may use.
-#[cfg(test)]
+#[cfg(all(test, not(loom), not(miri)))]
 pub(crate) fn bind_to_one_cpu() {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
     let allowed = sched_getaffinity(None).expect("a thread has CPUs");
