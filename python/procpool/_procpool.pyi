@@ -119,7 +119,7 @@ class Engine:
         memory_soft: Optional[int],
         memory_hard: Optional[int],
         grace: float,
-        spin: Optional[float],
+        spin: bool,
         sandbox: Optional[Sandbox],
         start: Callable[[int, tuple[int, ...]], Optional[int]],
         make_pickler: Callable[[Any, dict[Any, Any]], pickle.Pickler],

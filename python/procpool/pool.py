@@ -25,6 +25,7 @@ from multiprocessing.pool import (  # type: ignore[attr-defined]
 from typing import Any, Callable, Iterable, Iterator, Optional, TextIO
 
 from . import _procpool, dumping, pickling
+from .chunks import AHEAD, Chunksize, Pace, batches, guided
 from .crew import Crew
 from .deadlines import deadline_after, left, time_is_over
 from .failures import Failures
@@ -97,15 +98,16 @@ class _Calls:
 
     # ---- many ----
 
-    def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: Optional[int] = None) -> Any:
-        """`[func(item) for item in iterable]`, in the workers."""
+    def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: Optional[Chunksize] = None) -> Any:
+        """`[func(item) for item in iterable]`, in the workers. So many items are one task; by default a quarter of a worker's
+        share, and with "auto" more and smaller ones, lest workers idle at the end where items cost unevenly."""
         return self.map_async(func, iterable, chunksize).get()
 
     def map_async(
         self,
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
-        chunksize: Optional[int] = None,
+        chunksize: Optional[Chunksize] = None,
         callback: Optional[Callable[[Any], object]] = None,
         error_callback: Optional[Callable[[BaseException], object]] = None,
     ) -> MapResult:
@@ -113,7 +115,7 @@ class _Calls:
         return self._map_async(ONE, MAP, func, iterable, chunksize, callback, error_callback)
 
     def starmap(
-        self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: Optional[int] = None
+        self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: Optional[Chunksize] = None
     ) -> Any:
         """`[func(*item) for item in iterable]`, in the workers."""
         return self.starmap_async(func, iterable, chunksize).get()
@@ -122,7 +124,7 @@ class _Calls:
         self,
         func: Callable[..., Any],
         iterable: Iterable[Iterable[Any]],
-        chunksize: Optional[int] = None,
+        chunksize: Optional[Chunksize] = None,
         callback: Optional[Callable[[Any], object]] = None,
         error_callback: Optional[Callable[[BaseException], object]] = None,
     ) -> MapResult:
@@ -135,7 +137,7 @@ class _Calls:
         call_many: int,
         func: Callable[..., Any],
         iterable: Iterable[Any],
-        chunksize: Optional[int],
+        chunksize: Optional[Chunksize],
         callback: Optional[Callable[[Any], object]],
         error_callback: Optional[Callable[[BaseException], object]],
     ) -> MapResult:
@@ -143,20 +145,25 @@ class _Calls:
         pool._check_running()
         if not hasattr(iterable, "__len__"):
             iterable = list(iterable)
+        workers = max(1, len(pool._pool))
         if chunksize is None:
-            chunksize, extra = divmod(len(iterable), max(1, len(pool._pool)) * 4)  # type: ignore[arg-type]
+            chunksize, extra = divmod(len(iterable), workers * 4)  # type: ignore[arg-type]
             chunksize = max(1, chunksize + bool(extra))
-        else:
-            chunksize = _checked_chunksize(chunksize)
+        chunksize = _checked_chunksize(chunksize)
         result = MapResult(pool, chunksize, callback, error_callback)
-        call = call_one if chunksize == 1 else call_many
-        result._begin_all(list(self._tasks(call, func, iterable, chunksize)))
+        if chunksize == 1:
+            tasks = self._tasks(call_one, func, iterable)
+        elif chunksize == "auto":
+            length = len(iterable)  # type: ignore[arg-type]
+            tasks = self._tasks(call_many, func, guided(iterable, length, workers))
+        else:
+            tasks = self._tasks(call_many, func, batches(iterable, chunksize))
+        result._begin_all(list(tasks))
         return result
 
-    def _tasks(self, call: int, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int) -> Iterator[Any]:
+    def _tasks(self, call: int, func: Callable[..., Any], arguments: Iterable[Any]) -> Iterator[Any]:
         """Submits what there is to do, one task at a time. Where the input itself goes wrong, that is the last."""
         pool = self._target
-        arguments = iterable if chunksize == 1 else _batches(iterable, chunksize)
         try:
             yield from submit_each(pool._engine, pool._cache, call, func, arguments, self._limits)
         except Exception as error:
@@ -168,18 +175,19 @@ class _Calls:
         self,
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
-        chunksize: int = 1,
+        chunksize: Chunksize = 1,
         buffersize: Optional[int] = None,
     ) -> Any:
         """An iterator over the results, in order. The input is read as fast as it comes; with `buffersize`, only that
-        many items ahead of the results that were taken."""
+        many items ahead of the results that were taken. With the chunk size "auto", chunks grow until one takes about a
+        millisecond, and the input is read as fast as workers need it."""
         return self._imap(IMapIterator, func, iterable, chunksize, buffersize)
 
     def imap_unordered(
         self,
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
-        chunksize: int = 1,
+        chunksize: Chunksize = 1,
         buffersize: Optional[int] = None,
     ) -> Any:
         """As `imap`, but gives the results in the order in which they arrive."""
@@ -190,7 +198,7 @@ class _Calls:
         kind: type[IMapIterator],
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
-        chunksize: int,
+        chunksize: Chunksize,
         buffersize: Optional[int],
     ) -> Any:
         pool = self._target
@@ -198,18 +206,22 @@ class _Calls:
         chunksize = _checked_chunksize(chunksize)
         buffersize = _checked_buffersize(self._buffersize if buffersize is None else buffersize)
         iterator = kind(pool)
-        tasks = self._tasks(ONE if chunksize == 1 else MAP, func, iterable, chunksize)
+        if chunksize == "auto":
+            workers = max(1, len(pool._pool))
+            ahead = min(AHEAD * workers, buffersize or AHEAD * workers)
+            pace = Pace(workers, ahead, buffersize and buffersize // ahead)
+            tasks = pace.tasks(partial(self._tasks, MAP, func), iterable)
+        elif chunksize == 1:
+            ahead = buffersize or 0
+            tasks = self._tasks(ONE, func, iterable)
+        else:
+            ahead = -(-(buffersize or 0) // chunksize)
+            tasks = self._tasks(MAP, func, batches(iterable, chunksize))
         if buffersize is None:
             pool._feed(tasks, iterator)
         else:
-            _feed_as_taken(pool, tasks, iterator, -(-buffersize // chunksize))
+            _feed_as_taken(pool, tasks, iterator, ahead)
         return iterator if chunksize == 1 else _Chunked(iterator)
-
-
-def _batches(iterable: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    items = iter(iterable)
-    while batch := list(itertools.islice(items, size)):
-        yield batch
 
 
 def _feed_as_taken(pool: Pool, tasks: Iterator[Any], iterator: IMapIterator, ahead: int) -> None:
@@ -248,7 +260,8 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
         context: where processes come from (`multiprocessing.get_context`).
         max_memory_per_worker: a worker that has grown beyond so many bytes is replaced after its task.
         memory_limit_per_worker: a task whose worker uses more than so many bytes ends with `MemoryLimitExceeded`.
-        spin: how long callers and idle workers look before they sleep, in seconds; 0 is never.
+        spin: whether callers and idle workers look for some microseconds before they sleep. Without it calls take
+            longer, and CPU time and energy are saved.
         sandbox: what workers may do. Where it cannot be enforced there is no pool, but a `SandboxError`.
     """
 
@@ -269,7 +282,7 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
         *,
         max_memory_per_worker: Optional[int] = None,
         memory_limit_per_worker: Optional[int] = None,
-        spin: Optional[float] = None,
+        spin: bool = True,
         sandbox: Optional[_procpool.Sandbox] = None,
     ) -> None:
         # First, for `__del__` and `repr` of a pool that could not be made.
@@ -584,7 +597,9 @@ def _terminate_pool(engine: _procpool.Engine, crew: Crew) -> None:
     crew.join_all(engine, deadline_after(GRACE) if util.is_exiting() else None)
 
 
-def _checked_chunksize(chunksize: int) -> int:
+def _checked_chunksize(chunksize: Chunksize) -> Chunksize:
+    if chunksize == "auto":
+        return chunksize
     checked = operator.index(chunksize)
     if checked < 1:
         raise ValueError(f"Chunksize must be 1+, not {checked:n}")

@@ -14,6 +14,7 @@ from types import GenericAlias
 from typing import Any, Callable, Generator, Optional
 
 from . import _procpool
+from .chunks import Chunksize
 from .deadlines import deadline_after, left, time_is_over
 
 job_counter = itertools.count()
@@ -350,7 +351,7 @@ class MapResult(ApplyResult, _standard.MapResult):  # type: ignore[type-arg]
     def __init__(
         self,
         pool: Any,
-        chunksize: int,
+        chunksize: Chunksize,
         callback: Optional[Callable[[Any], object]] = None,
         error_callback: Optional[Callable[[BaseException], object]] = None,
     ) -> None:

@@ -63,6 +63,17 @@ def wait_for_file(path: str, value: Any = None) -> Any:
     return value
 
 
+def meet(folder: str, workers: int) -> int:
+    """Gives its process, once so many processes are in here."""
+    open(os.path.join(folder, str(os.getpid())), "w").close()
+    deadline = time.monotonic() + 60
+    while len(os.listdir(folder)) < workers:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"no more came than {os.listdir(folder)}")
+        time.sleep(0.005)
+    return os.getpid()
+
+
 def note(path: str, text: Any) -> Any:
     """Adds a line to a file, in one write."""
     with open(path, "a") as file:

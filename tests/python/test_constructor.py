@@ -57,6 +57,20 @@ def test_all_arguments_have_their_names(context: Any) -> None:
     pool.join()
 
 
+def test_pools_that_do_not_spin_do_the_same() -> None:
+    with procpool.Pool(2, spin=False) as pool:
+        assert [pool.apply(tasks.square, (number,)) for number in range(100)] == [n * n for n in range(100)]
+        assert pool.map(tasks.square, range(100)) == [n * n for n in range(100)]
+    pool.join()
+    with procpool.ProcessPoolExecutor(2, spin=False) as executor:
+        assert list(executor.map(tasks.square, range(100))) == [n * n for n in range(100)]
+
+
+def test_spin_is_a_yes_or_a_no() -> None:
+    with pytest.raises(TypeError):
+        procpool.Pool(1, spin=0.5)  # type: ignore[arg-type]
+
+
 def test_the_initializer_is_called_in_every_worker_also_in_those_that_replace_others(tmp_path: Any) -> None:
     path = str(tmp_path / "log")
     with procpool.Pool(2, tasks.note, (path, "begun"), maxtasksperchild=1) as pool:

@@ -421,12 +421,6 @@ def test_resize_to_nobody(pool: procpool.Pool) -> None:
         pool.resize(3)
 
 
-def test_a_pool_that_does_not_spin() -> None:
-    with procpool.Pool(1, spin=0) as pool:
-        assert pool.map(tasks.same, range(100), 1) == list(range(100))
-    pool.join()
-
-
 def test_idle_pools_use_no_time() -> None:
     with procpool.Pool(2) as pool:
         pool.map(tasks.same, range(10), 1)

@@ -46,8 +46,9 @@ pub struct Config {
     pub restart: RestartIntensity,
     /// How long a worker has between SIGTERM and SIGKILL.
     pub grace: Duration,
-    /// How long callers and idle workers look at most before they sleep. Nothing where there is one CPU.
-    pub spin: Duration,
+    /// Whether callers and idle workers look for a moment before they sleep. They do not where this process may use
+    /// one CPU only, by its affinity or its control group's quota.
+    pub spin: bool,
     /// What workers may do: anything, where there is none.
     pub sandbox: Option<Sandbox>,
 }
@@ -55,8 +56,6 @@ pub struct Config {
 impl Config {
     /// A pool of so many workers, with the usual choices.
     pub fn new(workers: usize) -> Self {
-        // About what a wake-up costs here. On one CPU whoever spins keeps from running what it waits for.
-        let spin = if process::usable_cpus() > 1 { Duration::from_micros(20) } else { Duration::ZERO };
         Self {
             name: "procpool".to_owned(),
             workers,
@@ -65,7 +64,7 @@ impl Config {
             memory_hard: None,
             restart: RestartIntensity::for_workers(workers),
             grace: Duration::from_millis(500),
-            spin,
+            spin: true,
             sandbox: None,
         }
     }
@@ -313,7 +312,7 @@ impl Shared {
 pub(crate) fn shared(region: Region, poke: OwnedFd, setup: Setup, config: Config) -> Shared {
     let seats = u32::try_from(config.workers).expect("at most `MAX_WORKERS`");
     region.idlers().set_seats(config.workers);
-    let spin = Spin::new(config.spin);
+    let spin = Spin::of_pool(config.spin, process::usable_cpus());
     Shared {
         books: Mutex::new(Books::new(&region)),
         grace: Mutex::new(config.grace),
@@ -361,4 +360,38 @@ fn parent_descriptor() -> io::Result<(OwnedFd, Option<OwnedFd>)> {
 fn memory_of_machine() -> u64 {
     let info = rustix::system::sysinfo();
     (info.totalram as u64).saturating_mul(u64::from(info.mem_unit))
+}
+
+#[cfg(all(test, not(loom), not(miri)))]
+mod tests {
+    use std::sync::atomic::Ordering;
+    use std::thread;
+
+    use super::*;
+
+    /// Whether callers look before they sleep, and how long workers are told to, in nanoseconds.
+    fn looks(spin: bool) -> (bool, u64) {
+        let (region, _) = Region::create("test", Geometry::largest(1 << 30)).unwrap();
+        let setup = write_setup(&region, &Parts::default()).unwrap();
+        let config = Config { spin, ..Config::new(1) };
+        let shared = shared(region, poll::eventfd().unwrap(), setup, config);
+        shared.restate();
+        (!shared.spin.is_off(), shared.region.header().rules.spin.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn a_pool_that_is_not_to_spin_does_not_and_others_do_where_there_are_cpus() {
+        assert_eq!(looks(false), (false, 0));
+        let (callers, workers) = looks(true);
+        assert_eq!((callers, workers > 0), (process::usable_cpus() > 1, process::usable_cpus() > 1));
+    }
+
+    #[test]
+    fn a_pool_of_a_process_that_is_bound_to_one_cpu_does_not_spin() {
+        let bound = || {
+            process::bind_to_one_cpu();
+            looks(true)
+        };
+        assert_eq!(thread::spawn(bound).join().unwrap(), (false, 0));
+    }
 }

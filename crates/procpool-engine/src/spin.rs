@@ -7,6 +7,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+/// The longest that anybody looks: about what a wake-up costs.
+const LONGEST: Duration = Duration::from_micros(20);
+
 /// Looks between two readings of the clock: about a microsecond.
 const LOOKS: u32 = 32;
 
@@ -32,6 +35,17 @@ impl Spin {
     pub(crate) fn new(most: Duration) -> Self {
         let span = u32::try_from(most.as_nanos()).unwrap_or(u32::MAX);
         Self { most, span: AtomicU32::new(span), short: AtomicU32::new(0) }
+    }
+
+    /// For callers and workers of a pool. On one CPU whoever looks keeps from running what it waits for: there nobody
+    /// does, nor where it is not wanted.
+    pub(crate) fn of_pool(wanted: bool, cpus: usize) -> Self {
+        Self::new(if wanted && cpus > 1 { LONGEST } else { Duration::ZERO })
+    }
+
+    /// The longest time; nothing where nobody looks.
+    pub(crate) fn most(&self) -> Duration {
+        self.most
     }
 
     /// Whether there is any point in looking.
@@ -102,6 +116,22 @@ mod tests {
         assert!(Spin::new(Duration::ZERO).look(|| true));
         assert!(!Spin::new(Duration::ZERO).look(|| false));
         assert!(Spin::new(MOST).look(|| true));
+    }
+
+    #[test]
+    fn on_one_cpu_or_where_it_is_not_wanted_one_looks_once_and_then_sleeps() {
+        for (wanted, cpus, at_once) in
+            [(true, 2, false), (true, 1, true), (false, 2, true), (false, 64, true)]
+        {
+            let spin = Spin::of_pool(wanted, cpus);
+            let mut looks = 0;
+            assert!(!spin.look(|| {
+                looks += 1;
+                false
+            }));
+            assert_eq!(looks == 1, at_once, "wanted {wanted}, {cpus} CPUs: {looks} looks");
+            assert_eq!(spin.is_off(), at_once);
+        }
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Engine {
         memory_soft: Option<u64>,
         memory_hard: Option<u64>,
         grace: f64,
-        spin: Option<f64>,
+        spin: bool,
         sandbox: Option<&Sandbox>,
         start: Py<PyAny>,
         make_pickler: Py<PyAny>,
@@ -103,9 +103,9 @@ impl Engine {
         raised: Py<PyAny>,
         failed: Py<PyAny>,
     ) -> PyResult<Self> {
-        let mut config = Config { name, tasks_per_worker, memory_soft, memory_hard, ..Config::new(workers) };
+        let mut config =
+            Config { name, tasks_per_worker, memory_soft, memory_hard, spin, ..Config::new(workers) };
         config.grace = span(Some(grace)).unwrap_or(config.grace);
-        config.spin = span(spin).unwrap_or(config.spin);
         config.sandbox = sandbox.map(Sandbox::engine);
         let exchange = Exchange::new()?;
         let error = Arc::new(Mutex::new(None));

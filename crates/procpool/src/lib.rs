@@ -22,6 +22,7 @@
 //! needed in `main`, in tests, or in examples. See [`init`] for where that cannot work.
 
 mod buffer;
+mod chunks;
 mod codec;
 mod entry;
 mod error;

@@ -93,14 +93,17 @@ impl<R: Serialize + DeserializeOwned + 'static> MapResult<R> {
         options: &Options<'_>,
         function: fn(A) -> R,
         mut items: impl Iterator<Item = A>,
-        size: usize,
+        sizes: impl Iterator<Item = usize>,
     ) -> Result<Self>
     where
         A: Serialize + DeserializeOwned + 'static,
     {
         let mut chunks = Vec::new();
-        while let Some(chunk) = Chunk::submit(options, function, &mut items, size)? {
-            chunks.push(chunk);
+        for size in sizes {
+            match Chunk::submit(options, function, &mut items, size)? {
+                Some(chunk) => chunks.push(chunk),
+                None => break,
+            }
         }
         Ok(Self { chunks, result: PhantomData })
     }

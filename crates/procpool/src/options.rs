@@ -1,11 +1,13 @@
 //! A pool's calls with choices: what they may cost, how they are cut and read ahead.
 
+use std::iter;
 use std::time::Duration;
 
 use procpool_engine::{Deadline, Limits, Parts, Task};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::chunks::Guided;
 use crate::codec::{self, Encoded, Outgoing};
 use crate::error::Result;
 use crate::function::{self, Shape};
@@ -152,16 +154,18 @@ impl<'p> Options<'p> {
         I: IntoIterator<Item = A>,
     {
         let items = items.into_iter();
-        let size =
-            |count: usize| self.chunk_size.unwrap_or_else(|| count.div_ceil(4 * self.pool.workers).max(1));
-        // Items whose number is not known have to be gathered before they can be cut.
-        match (items.size_hint(), self.chunk_size) {
-            ((least, most), None) if most != Some(least) => {
-                let items: Vec<A> = items.collect();
-                let size = size(items.len());
-                MapResult::submit(self, function, items.into_iter(), size)
+        let guided = |count| Guided::new(count, self.pool.workers);
+        match (self.chunk_size, items.size_hint()) {
+            (Some(size), _) => MapResult::submit(self, function, items, iter::repeat(size)),
+            (None, (least, most)) if most == Some(least) => {
+                MapResult::submit(self, function, items, guided(least))
             }
-            ((least, _), _) => MapResult::submit(self, function, items, size(least)),
+            // Items whose number is not known have to be gathered before they can be cut.
+            (None, _) => {
+                let items: Vec<A> = items.collect();
+                let sizes = guided(items.len());
+                MapResult::submit(self, function, items.into_iter(), sizes)
+            }
         }
     }
 

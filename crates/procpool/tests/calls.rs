@@ -215,3 +215,13 @@ fn tasks_may_have_pools_of_their_own_to_any_depth() {
     let pool = story.pool(2);
     assert_eq!(pool.map(nest, [4, 3]).unwrap(), [4, 3]);
 }
+
+#[test]
+fn a_pool_that_does_not_spin_does_the_same() {
+    let story = Story::begin();
+    let pool = story.build(Pool::builder().workers(2).spin(false));
+    for x in 0..1000 {
+        assert_eq!(pool.apply(|x: u64| x + 1, x).unwrap(), x + 1);
+    }
+    assert_eq!(pool.map(|x: u64| x + 1, 0..1000).unwrap(), Vec::from_iter(1..1001));
+}

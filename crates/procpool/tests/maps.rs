@@ -32,6 +32,16 @@ fn abort_at_seven(x: u64) -> u64 {
     if x == 7 { std::process::abort() } else { x }
 }
 
+/// Waits until another worker is in here as well, and gives this one's process.
+fn meet(folder: String) -> u32 {
+    let process = std::process::id();
+    std::fs::write(format!("{folder}/{process}"), []).unwrap();
+    while std::fs::read_dir(&folder).unwrap().count() < 2 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    process
+}
+
 #[test]
 fn any_chunk_size_gives_the_same_results() {
     let story = Story::begin();
@@ -54,9 +64,50 @@ fn a_chunk_is_one_task() {
     pool.options().chunk_size(30).map(square, 0..100).unwrap();
     assert_eq!(pool.stats().accepted, 4);
     pool.map(square, 0..100).unwrap();
-    assert_eq!(pool.stats().accepted, 4 + 8, "a quarter of a worker's share each");
+    assert_eq!(pool.stats().accepted, 4 + 32, "chunks of 2 to 6 items");
     pool.imap(square, 0..10).for_each(drop);
-    assert_eq!(pool.stats().accepted, 4 + 8 + 10);
+    assert_eq!(pool.stats().accepted, 4 + 32 + 10);
+}
+
+#[test]
+fn without_a_chunk_size_any_number_of_items_is_mapped() {
+    let story = Story::begin();
+    let pool = story.pool(2);
+    for count in (0..70).chain([1_000, 100_003]) {
+        assert_eq!(pool.map(square, 0..count).unwrap(), squares(count), "{count}");
+    }
+}
+
+#[test]
+fn without_a_chunk_size_many_items_are_few_chunks() {
+    let story = Story::begin();
+    let pool = story.pool(2);
+    pool.map(square, 0..1_000_000).unwrap();
+    assert_eq!(pool.stats().accepted, 39);
+}
+
+#[test]
+fn without_a_chunk_size_few_items_keep_all_workers_busy() {
+    let story = Story::begin();
+    let pool = story.pool(2);
+    let folder = tempfile::tempdir().unwrap();
+    let items = (0..4).map(|_| folder.path().display().to_string());
+    let mut workers = pool.map(meet, items).unwrap();
+    workers.sort_unstable();
+    workers.dedup();
+    assert_eq!(workers.len(), 2);
+}
+
+#[test]
+fn without_a_chunk_size_a_death_costs_its_chunk() {
+    let story = Story::begin();
+    let pool = story.pool(2);
+    let each = pool.map_async(abort_at_seven, 0..20).unwrap().get_each();
+    let lost: Vec<_> = (0..20).filter(|&x| each[x].is_err()).collect();
+    assert_eq!(lost, [7]);
+    let each = pool.map_async(abort_at_seven, 0..1000).unwrap().get_each();
+    let lost: Vec<_> = (0..1000).filter(|&x| each[x].is_err()).collect();
+    assert_eq!(lost, Vec::from_iter(0..16), "the first chunk");
 }
 
 #[test]
@@ -277,7 +328,7 @@ fn a_map_that_is_dropped_runs_all_the_same() {
     let story = Story::begin();
     let pool = story.pool(2);
     drop(pool.map_async(square, 0..100).unwrap());
-    eventually("all chunks have run", || pool.stats().done == 8);
+    eventually("all chunks have run", || pool.stats().done == 32);
 }
 
 #[test]
@@ -301,5 +352,5 @@ fn the_initial_number_of_workers_decides_the_default_chunks() {
     let story = Story::begin();
     let pool = story.build(Pool::builder().workers(1));
     pool.map(square, 0..100).unwrap();
-    assert_eq!(pool.stats().accepted, 4);
+    assert_eq!(pool.stats().accepted, 17);
 }

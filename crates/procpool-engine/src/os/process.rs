@@ -466,6 +466,17 @@ pub fn parent_pid() -> u32 {
     rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs())
 }
 
+/// Binds the calling thread to the first CPU that it may use.
+#[cfg(all(test, not(loom), not(miri)))]
+pub(crate) fn bind_to_one_cpu() {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let allowed = sched_getaffinity(None).expect("a thread has CPUs");
+    let first = (0..CpuSet::MAX_CPU).find(|&cpu| allowed.is_set(cpu)).expect("one at least");
+    let mut one = CpuSet::new();
+    one.set(first);
+    sched_setaffinity(None, &one).expect("it may use that one");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -99,7 +99,7 @@ impl House {
         (0..SEATS).for_each(|seat| region.seat(seat).unwrap().vacate());
         let parts = Parts { head: b"set-up", tail: &[], buffers: &[] };
         let (block, head) = payload::prepare_block(&region, &mut Allocator::parent(&region), &parts).unwrap();
-        let config = Config { spin: Duration::ZERO, ..Config::new(SEATS as usize) };
+        let config = Config { spin: false, ..Config::new(SEATS as usize) };
         let shared = crate::pool::shared(region, poll::eventfd().unwrap(), Setup { block, head }, config);
         // There is no supervisor for the pool's drop to wait for.
         lock(&shared.life).ended = true;

@@ -329,7 +329,7 @@ proptest! {
             next_pid: AtomicU32::new(0),
         });
         let mut memory = None;
-        let config = Config { grace: Duration::from_millis(1), spin: Duration::ZERO, ..Config::new(2) };
+        let config = Config { grace: Duration::from_millis(1), spin: false, ..Config::new(2) };
         let launcher: Box<dyn Launcher> = Box::new(Pretender(pretended.clone()));
         let pool = Pool::start(config, &Parts::default(), |descriptors| {
             memory = Some(descriptors.region.try_clone_to_owned()?);
