@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::crew::{Berth, Member};
+use crate::faults::{Point, point};
 use crate::launch::{ExitStatus, LaunchEvent, Launcher};
 use crate::layout::Seat;
 use crate::os::poll::{self, PollFd, PollFlags};
@@ -151,7 +152,10 @@ impl Supervisor {
         for (slot, ticket) in requests.kills {
             let Some(seat) = self.shared.doomed_seat(slot, ticket) else { continue };
             match self.crew.get_mut(seat as usize) {
-                Some(Berth::Taken(member)) => member.kill(),
+                Some(Berth::Taken(member)) => {
+                    member.kill();
+                    point(Point::Killed);
+                }
                 // It has a task before its start was told: once it is told, the request is looked at again.
                 Some(Berth::Awaited) => lock(&self.shared.requests).kills.push((slot, ticket)),
                 Some(Berth::Empty) | None => {}
@@ -184,6 +188,7 @@ impl Supervisor {
         for seat in target..self.crew.len() {
             if let Some(seat) = self.shared.region.seat(seat as u32) {
                 seat.dismissed.store(1, Ordering::SeqCst);
+                point(Point::Dismissed);
                 seat.bed.ring();
             }
         }
@@ -240,8 +245,10 @@ impl Supervisor {
         if let Some(words) = self.shared.region.seat(seat as u32) {
             words.vacate();
         }
+        point(Point::Vacated);
         match self.launcher.launch(seat as u32) {
             Ok(()) => {
+                point(Point::Launched);
                 self.crew[seat] = Berth::Awaited;
                 self.launched += 1;
                 if is_successor {
