@@ -1,0 +1,191 @@
+//! The parent at every step of its way: it is killed there, or its workers are while it stands there.
+//!
+//! The points are in the engine ([`Point`]): before and after each change that other processes can see. Every test
+//! walks those of one path, by a pool's whole life in which the parent does all that it can do.
+
+mod common;
+
+use std::os::unix::process::ExitStatusExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::{
+    Errand, Errands, Gate, Program, Record, alone, children, eventually, is_alive, kill, name, say, workers,
+};
+use procpool::{AsyncResult, Error, Pool, Result};
+use procpool_engine::{Point, at};
+
+/// The promise is one second. It is tested with much room, since the machine may be busy with other tests.
+const BOUND: Duration = Duration::from_secs(10);
+
+const WORKERS: usize = 2;
+
+/// A test for each path that the parent takes, in both kinds of stories.
+macro_rules! paths {
+    ($($part:ident $points:ident),*) => {
+        mod a_parent_that_is_killed_leaves_nothing {
+            use super::*;
+            $(
+                #[test]
+                fn $part() {
+                    for which in 0..Point::$points.len() {
+                        let program = Program::start_with(which, |which| die_at(Point::$points[which]));
+                        expect_nothing_left(program, Point::$points[which]);
+                    }
+                }
+            )*
+        }
+
+        mod every_task_ends_once_though_all_workers_die {
+            use super::*;
+            $(
+                #[test]
+                fn $part() {
+                    alone(|story| {
+                        for &point in Point::$points {
+                            let mut record = Record::new();
+                            let pool = record.pool(WORKERS).restart_intensity(usize::MAX, Duration::from_secs(60));
+                            lose_workers_at(point, &story.build(pool), &mut record);
+                        }
+                    });
+                }
+            )*
+        }
+    };
+}
+
+paths! {
+    while_it_submits SUBMITS, while_it_takes TAKES, while_it_settles SETTLES, while_it_governs GOVERNS,
+    while_it_handles_blocks BLOCKS, while_it_tells TELLS
+}
+
+// ---- a pool's life ----
+
+/// What became of the tasks that were not sent to be killed or cancelled.
+type Ends = Vec<Result<Errand>>;
+
+/// All that a parent can do with a pool, but for ending it.
+fn live(errands: &mut Errands<'_>) -> Ends {
+    let mut ends = Vec::new();
+    for load in [0, 5000] {
+        errands.load = load;
+        ends.extend(errands.send_in_all_ways());
+    }
+    ends.extend(lose_the_worker_of_a_finished_task(errands));
+    cancel_tasks(errands.pool);
+    errands.pool.resize(WORKERS - 1).unwrap();
+    workers(errands.pool, WORKERS - 1);
+    errands.pool.resize(WORKERS).unwrap();
+    ends.extend(errands.wait_for_each(2));
+    ends
+}
+
+/// A reply in a block outlives its worker.
+fn lose_the_worker_of_a_finished_task(errands: &Errands<'_>) -> Ends {
+    let handles: Vec<_> = (0..4).map(|_| errands.submit()).collect();
+    handles.iter().for_each(AsyncResult::wait);
+    let died = workers(errands.pool, WORKERS);
+    died.iter().for_each(|&pid| kill(pid));
+    eventually("others have come", || {
+        let pids = workers(errands.pool, WORKERS);
+        died.iter().all(|pid| !pids.contains(pid))
+    });
+    handles.into_iter().map(AsyncResult::get).collect()
+}
+
+/// Some wait in the queue behind others that run, until all are cancelled. Each has a callback.
+fn cancel_tasks(pool: &Pool) {
+    let gate = Gate::closed();
+    let called = Arc::new(AtomicUsize::new(0));
+    let submit = |_| {
+        let called = called.clone();
+        gate.submit(pool).on_error(move |_| {
+            called.fetch_add(1, Ordering::SeqCst);
+        })
+    };
+    let tasks: Vec<_> = (0..WORKERS + 2).map(submit).collect();
+    eventually("the first of them run", || {
+        let is_over = tasks.iter().any(|task| task.is_ready());
+        pool.stats().running == WORKERS || is_over
+    });
+    for task in tasks.iter().rev() {
+        task.cancel_running();
+    }
+    for task in tasks {
+        let error = task.get().unwrap_err();
+        assert!(matches!(error, Error::Cancelled | Error::WorkerDied(_)), "{error}");
+    }
+    eventually("each has told", || called.load(Ordering::SeqCst) == WORKERS + 2);
+}
+
+/// In the one way or the other, by which the point is passed.
+fn end(pool: &Pool, point: Point) {
+    if point == Point::Stops {
+        pool.terminate()
+    } else {
+        pool.close()
+    }
+    pool.join().unwrap();
+}
+
+// ---- the parent dies ----
+
+/// Program: lives, and is killed at the point.
+fn die_at(point: Point) {
+    let record = Record::new();
+    let pool = record.pool(WORKERS).build().unwrap();
+    workers(&pool, WORKERS);
+    say("ready");
+    at(point, || kill(std::process::id()));
+    live(&mut Errands::new(&pool, 0));
+    end(&pool, point);
+    panic!("nobody came to {point:?}");
+}
+
+fn expect_nothing_left(mut program: Program, point: Point) {
+    assert_eq!(program.hear(), "ready");
+    let status = program.wait();
+    assert_eq!(status.signal(), Some(libc::SIGKILL), "{point:?}: {status}\n{}", program.rest());
+    let took = program.wait_for_relatives();
+    println!("killed at {point:?}: all processes were gone after {took:?}");
+    assert!(took < BOUND, "{point:?}: {took:?}");
+}
+
+// ---- the workers die while the parent stands at a point ----
+
+fn lose_workers_at(point: Point, pool: &Arc<Pool>, record: &mut Record) {
+    println!("workers die while the parent stands at {point:?}");
+    workers(pool, WORKERS);
+    let killed = Arc::new(AtomicUsize::new(usize::MAX));
+    let tell = killed.clone();
+    at(point, move || {
+        let present = present_workers();
+        present.iter().for_each(|&pid| kill(pid));
+        eventually("they are dead", || present.iter().all(|&pid| !is_alive(pid)));
+        tell.store(present.len(), Ordering::SeqCst);
+    });
+    let mut errands = Errands::new(pool, 0);
+    let mut ends = live(&mut errands);
+    ends.extend(errands.wait_for_each(2));
+    let accepted = errands.count();
+    end(pool, point);
+    let killed = killed.load(Ordering::SeqCst);
+    assert_ne!(killed, usize::MAX, "nobody came to {point:?}");
+    println!("{killed} workers died");
+
+    let lost = ends.iter().filter_map(|end| end.as_ref().err()).inspect(|error| {
+        assert!(matches!(error, Error::WorkerDied(_)), "{point:?}: {error}");
+    });
+    assert!(lost.count() <= killed, "{point:?}: each death costs one task");
+    let runs = record.runs(accepted);
+    assert!(runs.iter().all(|&runs| runs <= 1), "{point:?}: no task runs twice: {runs:?}");
+    assert!(runs.iter().filter(|&&runs| runs == 0).count() <= killed, "{point:?}: {runs:?}");
+    assert!(ends.into_iter().flatten().all(|errand| runs[errand.id] == 1), "{point:?}");
+}
+
+/// Those that the pool knows of, and those that it does not know of yet.
+fn present_workers() -> Vec<u32> {
+    let zygotes = children(std::process::id()).into_iter().filter(|&child| name(child) == "procpool-zygote");
+    zygotes.flat_map(children).filter(|&pid| is_alive(pid)).collect()
+}
