@@ -72,8 +72,9 @@ fn live(errands: &mut Errands<'_>) -> Ends {
         errands.load = load;
         ends.extend(errands.send_in_all_ways());
     }
-    ends.extend(lose_the_worker_of_a_finished_task(errands));
+    ends.extend(lose_the_workers_of_finished_tasks(errands));
     cancel_tasks(errands.pool);
+    workers(errands.pool, WORKERS);
     errands.pool.resize(WORKERS - 1).unwrap();
     workers(errands.pool, WORKERS - 1);
     errands.pool.resize(WORKERS).unwrap();
@@ -81,16 +82,14 @@ fn live(errands: &mut Errands<'_>) -> Ends {
     ends
 }
 
-/// A reply in a block outlives its worker.
-fn lose_the_worker_of_a_finished_task(errands: &Errands<'_>) -> Ends {
+/// A reply in a block outlives its worker. They die one after the other, so that one lives when the other is settled.
+fn lose_the_workers_of_finished_tasks(errands: &Errands<'_>) -> Ends {
     let handles: Vec<_> = (0..4).map(|_| errands.submit()).collect();
     handles.iter().for_each(AsyncResult::wait);
-    let died = workers(errands.pool, WORKERS);
-    died.iter().for_each(|&pid| kill(pid));
-    eventually("others have come", || {
-        let pids = workers(errands.pool, WORKERS);
-        died.iter().all(|pid| !pids.contains(pid))
-    });
+    for died in workers(errands.pool, WORKERS) {
+        kill(died);
+        eventually("another has come", || !workers(errands.pool, WORKERS).contains(&died));
+    }
     handles.into_iter().map(AsyncResult::get).collect()
 }
 
