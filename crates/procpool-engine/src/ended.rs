@@ -74,6 +74,7 @@ impl Ended<'_> {
     pub(crate) fn sleep(&self, look: impl FnOnce() -> bool) {
         // ORDER: AcqRel, partner of the swap in `rouse`.
         self.bed.swap(ASLEEP, Ordering::AcqRel);
+        point(Point::Dozes);
         if !look() {
             futex::wait(self.bed, ASLEEP, Some(LONGEST_SLEEP));
         }

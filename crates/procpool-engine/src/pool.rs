@@ -308,6 +308,7 @@ impl Shared {
         point(Point::Stops);
         self.room.notify_all();
         self.end_all(failure);
+        point(Point::Emptied);
         self.wake_all();
         self.poke();
         true

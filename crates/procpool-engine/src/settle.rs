@@ -101,6 +101,7 @@ impl Shared {
         let ran = self.ran(slot, ticket);
         // From here on nobody else can doom it; who did has written down why.
         let _ = self.region.slot(slot).and_then(|shared| shared.word.doom(ticket));
+        point(Point::Seals);
         let doomed = lock(&self.endings).remove(&ticket);
         self.take_back_argument(slot, ticket, seat);
         let failure = doomed.unwrap_or_else(|| Failure::Died {

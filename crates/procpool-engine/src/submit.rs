@@ -346,6 +346,7 @@ impl Shared {
         {
             seat.bed.ring();
         }
+        point(Point::Rang);
         // ORDER: after the fence in `someone_to_wake`, partner of the one in the supervisor's `stop_watching`.
         self.watch_again();
     }

@@ -177,7 +177,13 @@ impl Supervisor {
         for (seat, berth) in self.crew.iter_mut().enumerate() {
             let Berth::Taken(member) = berth else { continue };
             let idle = self.shared.region.seat(seat as u32).is_some_and(Seat::is_idle);
-            if idle { member.let_leave(grace) } else { member.ask_to_end(grace) }
+            if idle {
+                member.let_leave(grace);
+                point(Point::LetsLeave);
+            } else {
+                member.ask_to_end(grace);
+                point(Point::AskedToEnd);
+            }
         }
     }
 
@@ -324,6 +330,7 @@ impl Supervisor {
         let death = Death { pid: member.pid, status, ticket: None, note: words.read_note() };
         let said = words.status();
         let lost = self.shared.settle_death(seat as u32, &death);
+        point(Point::Settled);
         Counters::add(&self.shared.counters.finished_by_dead, words.finished.load(Ordering::Relaxed));
         Counters::add(&self.shared.counters.raised_by_dead, words.raised.load(Ordering::Relaxed));
         words.vacate();
@@ -453,11 +460,13 @@ impl Supervisor {
 
     fn end(mut self) {
         self.launcher.shut_down();
+        point(Point::Deserted);
         let broken = lock(&self.shared.life).broken.clone();
         let failure = broken.map_or(Failure::Terminated, Failure::Broken);
         self.shared.end_rest(&failure);
         lock(&self.shared.life).settled = true;
         self.shared.life_changed.notify_all();
+        point(Point::Over);
         self.shared.collector.finish(&self.shared);
         // What outcomes and their buffers still hold stays until they are dropped.
         self.trim(0);

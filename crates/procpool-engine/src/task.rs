@@ -96,6 +96,7 @@ impl Task {
         let mut has_slept = false;
         loop {
             let seen = slot.event.wait();
+            point(Point::Waits);
             if self.is_ended() {
                 return true;
             }

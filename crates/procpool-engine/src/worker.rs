@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::arena::Owner;
 use crate::block::{Allocator, Block, Lease};
-use crate::faults::{Point, point};
+use crate::faults::{Point, point, watch};
 use crate::launch::Attachment;
 use crate::layout::{Seat, Slot};
 use crate::os::poll::{self, PollFd, PollFlags};
@@ -81,16 +81,17 @@ impl Worker {
         let Attachment { seat, region, parent, poke, sandbox } = attachment;
         // First of all: before there is another thread, and before anything is read that other workers can write.
         let confined = sandbox.map_or(Ok(()), Confinement::enter);
+        watch(region.as_fd());
         let region = Arc::new(Region::attach(region.as_fd())?);
-        #[cfg(feature = "faults")]
-        crate::faults::watch(&region);
         if region.seat(seat).is_none() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("there is no seat {seat}")));
         }
         if let Err(error) = confined {
             let words = region.seat(seat).expect("looked at above");
             words.write_note(&error.to_string());
+            point(Point::Refused);
             words.set_status(Status::NotConfined);
+            point(Point::NotConfined);
             return Err(io::Error::new(error.kind(), format!("it cannot enter its sandbox: {error}")));
         }
         watch_parent(parent)?;
@@ -185,6 +186,7 @@ impl Worker {
             if let Some(claimed) = self.claim() {
                 if has_idled {
                     self.stop_spinning();
+                    point(Point::TakesUp);
                     self.pass_on();
                 }
                 return Some(claimed);
@@ -218,6 +220,7 @@ impl Worker {
         let queue = self.queue();
         if !(self.spinning && self.spin.look(|| !queue.is_empty())) {
             self.stop_spinning();
+            point(Point::LooksAway);
             let queue = self.queue();
             let must_look =
                 || !queue.is_empty() || self.is_dismissed() || self.region.phase() != Phase::Running;
@@ -265,6 +268,7 @@ impl Worker {
         if self.spinning {
             // The host may take its time, and a pusher has counted on this worker.
             self.stop_spinning();
+            point(Point::LooksAway);
             self.pass_on();
         }
         if self.words().status() != Status::SetupFailed {

@@ -1,7 +1,7 @@
 //! A worker dies at every step of its way, and nothing is lost but the task that it held.
 //!
-//! The points are in the engine ([`Point`]): before and after each change that other processes can see. Each test
-//! walks all of them.
+//! The points are in the engine ([`Point`]): before and after each change that other processes can see. Each story is
+//! told for all of them. A zygote's steps are at the end; how a worker fails to enter its sandbox is in `sandbox.rs`.
 
 mod common;
 
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use common::{Errand, Errands, PATIENCE, Record, Story, eventually, workers};
+use common::{Errand, Errands, PATIENCE, Record, Story, eventually, is_alive, kill, name, parent, workers};
 use procpool::{AsyncResult, Builder, Error, Pool, Result};
 use procpool_engine::{Point, at};
 
@@ -50,11 +50,8 @@ walk! {
 fn for_each_point(points: &[Point], story: impl Fn(Point, &Story)) {
     let stage = Story::begin();
     for &point in points {
-        // Nobody spins where there is one CPU.
-        if point != Point::Spins || std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1) {
-            println!("workers die at {point:?}");
-            story(point, &stage);
-        }
+        println!("workers die at {point:?}");
+        story(point, &stage);
     }
 }
 
@@ -89,10 +86,19 @@ fn errands_to(point: Point, pool: &Pool, load: usize) -> Errands<'_> {
     errands
 }
 
-/// Arranges that workers die at `point`, and sees to it that they come there.
-fn arm(pool: &Pool, point: Point) {
-    pool.arm(point, DEATHS as u16);
-    if matches!(point, Point::Mapped | Point::Attached | Point::Ready) {
+/// Whether a worker passes this point but once, and before its first task.
+fn is_on_the_way_in(point: Point) -> bool {
+    [Point::Born, Point::Introduced, Point::Mapped, Point::Attached, Point::Ready].contains(&point)
+}
+
+/// Arranges that so many workers die at `point`, and sees to it that they come there.
+fn arm(pool: &Pool, point: Point, deaths: u16) {
+    if matches!(point, Point::Born | Point::Introduced) {
+        // A pool whose first workers all come to nothing gives up.
+        workers(pool, WORKERS);
+    }
+    pool.arm(point, deaths);
+    if is_on_the_way_in(point) {
         // The first workers may have passed it before.
         pool.resize(WORKERS + DEATHS as usize).unwrap();
     }
@@ -140,7 +146,7 @@ fn costs_one_task(point: Point, story: &Story, load: usize) {
     }
     let mut record = Record::new();
     let pool = story.build(hardy(&record, point));
-    arm(&pool, point);
+    arm(&pool, point, DEATHS as u16);
 
     let errands = errands_to(point, &pool, load);
     let mut ends = errands.send_in_all_ways();
@@ -170,7 +176,7 @@ fn costs_nothing(point: Point, story: &Story) {
     for load in [0, 5000].into_iter().filter(|&load| load > 0 || !needs_blocks(point)) {
         let mut record = Record::new();
         let pool = story.build(hardy(&record, point));
-        arm(&pool, point);
+        arm(&pool, point, DEATHS as u16);
         let mut errands = errands_to(point, &pool, load);
         errands.retries = DEATHS as u32;
         let mut ends = errands.send_in_all_ways();
@@ -185,7 +191,7 @@ fn costs_nothing(point: Point, story: &Story) {
 fn ends_every_task_after_close(point: Point, story: &Story) {
     let mut record = Record::new();
     let pool = story.build(hardy(&record, point));
-    arm(&pool, point);
+    arm(&pool, point, DEATHS as u16);
     let errands = errands_to(point, &pool, 300);
     let called = Arc::new(AtomicUsize::new(0));
     let mut handles = errands.listen(10, &called);
@@ -206,7 +212,7 @@ fn ends_every_task_after_close(point: Point, story: &Story) {
 fn ends_every_task_after_terminate(point: Point, story: &Story) {
     let record = Record::new();
     let pool = story.build(hardy(&record, point));
-    pool.arm(point, u16::MAX);
+    arm(&pool, point, u16::MAX);
     let errands = errands_to(point, &pool, 300);
     let called = Arc::new(AtomicUsize::new(0));
     let mut handles = errands.listen(5, &called);
@@ -225,14 +231,19 @@ fn ends_every_task_after_terminate(point: Point, story: &Story) {
 
 fn ends_without_workers(point: Point, story: &Story) {
     let pool = story.build(with_retirement(Pool::builder().workers(WORKERS), point));
-    workers(&pool, WORKERS);
+    let present = workers(&pool, WORKERS);
     pool.arm(point, u16::MAX);
+    if is_on_the_way_in(point) {
+        present.into_iter().for_each(kill);
+    }
     let handles: Vec<_> = (0..40).map(|x: u64| pool.apply_async(|x| x, x)).collect();
     for (handle, sent) in handles.into_iter().zip(0..) {
         match handle.and_then(AsyncResult::get) {
             Ok(got) => assert_eq!(got, sent),
-            Err(Error::WorkerDied(_)) => assert!(holds_a_task(point), "{point:?}"),
+            Err(Error::WorkerDied(_)) => assert!(holds_a_task(point) || is_on_the_way_in(point), "{point:?}"),
             Err(Error::TooManyDeaths { .. }) => assert!(!holds_a_task(point), "{point:?}"),
+            // A process that died before anybody heard of it was not a worker yet.
+            Err(Error::NotStarted(_)) => assert_eq!(point, Point::Born),
             Err(error) => panic!("{point:?}: {error}"),
         }
     }
@@ -246,11 +257,51 @@ fn a_worker_that_dies_while_it_says_that_its_set_up_failed_leaves_that_to_the_ne
     }
     for_each_point(Point::FAILS, |point, story| {
         let pool = story.build(Pool::builder().workers(WORKERS).initializer(fail, ()));
-        arm(&pool, point);
+        arm(&pool, point, DEATHS as u16);
         for handle in (0..5).map(|x: u64| pool.apply_async(|x| x, x)) {
             let error = handle.and_then(AsyncResult::get).unwrap_err();
             assert!(matches!(error, Error::InitializerFailed { .. }), "{point:?}: {error}");
             assert!(error.to_string().contains("no such model"), "{point:?}: {error}");
         }
     });
+}
+
+// ---- zygotes ----
+
+/// It may have forked a worker that nobody has heard of, or know of a death that nobody else knows.
+#[test]
+fn a_zygote_that_dies_at_any_step_costs_no_task_and_leaves_no_place_empty() {
+    for_each_point(Point::FORKS, |point, story| {
+        let mut record = Record::new();
+        let pool = story.build(hardy(&record, point));
+        let mut errands = Errands::new(&pool, 300);
+        errands.retries = DEATHS as u32;
+        for _ in 0..DEATHS {
+            // The first worker is one of the present zygote's.
+            let zygote = zygote_of(&pool);
+            pool.arm(point, 1);
+            kill(workers(&pool, WORKERS)[0]);
+            let ends = errands.send_in_all_ways();
+            assert!(ends.iter().all(Result::is_ok), "{point:?}: {ends:?}");
+            eventually("the zygote is dead", || !is_alive(zygote));
+        }
+        eventually("every task has run", || record.runs(errands.count()).iter().all(|&runs| runs >= 1));
+        assert_eq!(workers(&pool, WORKERS).len(), WORKERS);
+        assert_eq!(pool.stats().failed, 0, "{point:?}");
+    });
+}
+
+/// That which started the first worker. Where it is dead, since nobody was missing, that worker's death makes another
+/// come.
+fn zygote_of(pool: &Pool) -> u32 {
+    let find = || parent(workers(pool, WORKERS)[0]).filter(|&parent| name(parent) == "procpool-zygote");
+    if find().is_none() {
+        kill(workers(pool, WORKERS)[0]);
+    }
+    let mut found = None;
+    eventually("a zygote has started the first worker", || {
+        found = find();
+        found.is_some()
+    });
+    found.unwrap()
 }

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{
-    Errand, Errands, Gate, Program, Record, alone, children, eventually, is_alive, kill, name, say, workers,
+    Errand, Errands, Gate, Program, Record, alone, children, eventually, is_alive, kill, name, say, wait_at,
+    workers,
 };
 use procpool::{AsyncResult, Error, Pool, Result};
 use procpool_engine::{Point, at};
@@ -56,8 +57,8 @@ macro_rules! paths {
 }
 
 paths! {
-    while_it_submits SUBMITS, while_it_takes TAKES, while_it_settles SETTLES, while_it_governs GOVERNS,
-    while_it_handles_blocks BLOCKS, while_it_tells TELLS
+    while_it_submits SUBMITS, while_it_takes TAKES, while_it_cancels CANCELS, while_it_settles SETTLES,
+    while_it_tries_again TRIES_AGAIN, while_it_governs GOVERNS, while_it_handles_blocks BLOCKS, while_it_tells TELLS
 }
 
 // ---- a pool's life ----
@@ -74,6 +75,8 @@ fn live(errands: &mut Errands<'_>) -> Ends {
     }
     ends.extend(lose_the_workers_of_finished_tasks(errands));
     cancel_tasks(errands.pool);
+    run_out_of_time(errands.pool);
+    try_again_and_again(errands.pool);
     workers(errands.pool, WORKERS);
     errands.pool.resize(WORKERS - 1).unwrap();
     workers(errands.pool, WORKERS - 1);
@@ -97,15 +100,9 @@ fn lose_the_workers_of_finished_tasks(errands: &Errands<'_>) -> Ends {
 fn cancel_tasks(pool: &Pool) {
     let gate = Gate::closed();
     let called = Arc::new(AtomicUsize::new(0));
-    let submit = |_| {
-        let called = called.clone();
-        gate.submit(pool).on_error(move |_| {
-            called.fetch_add(1, Ordering::SeqCst);
-        })
-    };
-    let tasks: Vec<_> = (0..WORKERS + 2).map(submit).collect();
+    let tasks: Vec<_> = (0..WORKERS + 2).map(|_| submit_with_callback(&gate, pool, &called)).collect();
     eventually("the first of them run", || {
-        let is_over = tasks.iter().any(|task| task.is_ready());
+        let is_over = tasks.iter().any(AsyncResult::is_ready);
         pool.stats().running == WORKERS || is_over
     });
     for task in tasks.iter().rev() {
@@ -118,14 +115,68 @@ fn cancel_tasks(pool: &Pool) {
     eventually("each has told", || called.load(Ordering::SeqCst) == WORKERS + 2);
 }
 
-/// In the one way or the other, by which the point is passed.
-fn end(pool: &Pool, point: Point) {
-    if point == Point::Stops {
-        pool.terminate()
-    } else {
-        pool.close()
+/// Some run for too long, others are too late, whether they run or wait.
+fn run_out_of_time(pool: &Pool) {
+    let gate = Gate::closed();
+    let limit = Duration::from_millis(5);
+    let long = (0..2).map(|_| pool.options().timeout(limit).apply_async(wait_at, gate.path()));
+    let late = (0..WORKERS + 2).map(|_| pool.options().deadline(limit).apply_async(wait_at, gate.path()));
+    for task in long.chain(late).collect::<Vec<_>>() {
+        let error = task.and_then(AsyncResult::get).unwrap_err();
+        assert!(matches!(error, Error::TimedOut { .. } | Error::WorkerDied(_)), "{error}");
     }
+}
+
+/// Whoever runs a task is killed: the first time it is tried again at once, later after a while.
+fn try_again_and_again(pool: &Pool) {
+    let gate = Gate::closed();
+    let retries = pool.stats().retries;
+    let task = pool.options().retries(u32::MAX).apply_async(wait_at, gate.path()).unwrap();
+    eventually("it was tried four times", || {
+        let stats = pool.stats();
+        stats.workers.iter().filter(|worker| worker.age.is_some()).for_each(|worker| kill(worker.pid));
+        stats.retries >= retries + 3
+    });
+    gate.open();
+    assert_eq!(task.get().unwrap(), 1);
+}
+
+/// In the one way or the other, by which the point is passed.
+fn end(errands: &Errands<'_>, point: Point) -> Ends {
+    let terminates = Point::GOVERNS.contains(&point) && !matches!(point, Point::Dismissed | Point::Closes);
+    if terminates {
+        // Where a worker is to have nothing to do there is but one task.
+        terminate(errands.pool, if point == Point::LetsLeave { 1 } else { WORKERS + 2 });
+        return Vec::new();
+    }
+    let handles: Vec<_> = (0..WORKERS + 2).map(|_| errands.submit()).collect();
+    errands.pool.close();
+    errands.pool.join().unwrap();
+    handles.into_iter().map(AsyncResult::get).collect()
+}
+
+/// While tasks run, and perhaps others wait. Each has a callback.
+fn terminate(pool: &Pool, tasks: usize) {
+    let gate = Gate::closed();
+    let called = Arc::new(AtomicUsize::new(0));
+    let tasks: Vec<_> = (0..tasks).map(|_| submit_with_callback(&gate, pool, &called)).collect();
+    eventually("the first of them runs", || {
+        pool.stats().running > 0 || tasks.iter().any(AsyncResult::is_ready)
+    });
+    pool.terminate();
     pool.join().unwrap();
+    assert_eq!(called.load(Ordering::SeqCst), tasks.len(), "each has told");
+    for task in tasks {
+        let error = task.get().unwrap_err();
+        assert!(matches!(error, Error::Terminated | Error::WorkerDied(_)), "{error}");
+    }
+}
+
+fn submit_with_callback(gate: &Gate, pool: &Pool, called: &Arc<AtomicUsize>) -> AsyncResult<u64> {
+    let called = called.clone();
+    gate.submit(pool).on_error(move |_| {
+        called.fetch_add(1, Ordering::SeqCst);
+    })
 }
 
 // ---- the parent dies ----
@@ -137,8 +188,9 @@ fn die_at(point: Point) {
     workers(&pool, WORKERS);
     say("ready");
     at(point, || kill(std::process::id()));
-    live(&mut Errands::new(&pool, 0));
-    end(&pool, point);
+    let mut errands = Errands::new(&pool, 0);
+    live(&mut errands);
+    end(&errands, point);
     panic!("nobody came to {point:?}");
 }
 
@@ -167,8 +219,8 @@ fn lose_workers_at(point: Point, pool: &Arc<Pool>, record: &mut Record) {
     let mut errands = Errands::new(pool, 0);
     let mut ends = live(&mut errands);
     ends.extend(errands.wait_for_each(2));
+    ends.extend(end(&errands, point));
     let accepted = errands.count();
-    end(pool, point);
     let killed = killed.load(Ordering::SeqCst);
     assert_ne!(killed, usize::MAX, "nobody came to {point:?}");
     println!("{killed} workers died");
