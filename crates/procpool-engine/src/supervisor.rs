@@ -173,6 +173,7 @@ impl Supervisor {
 
     /// The pool was stopped: no task can be claimed any more.
     fn dismiss_all(&mut self) {
+        self.launcher.call_off();
         let grace = *lock(&self.shared.grace);
         for (seat, berth) in self.crew.iter_mut().enumerate() {
             let Berth::Taken(member) = berth else { continue };
