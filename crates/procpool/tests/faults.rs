@@ -146,6 +146,7 @@ fn costs_one_task(point: Point, story: &Story, load: usize) {
     }
     let mut record = Record::new();
     let pool = story.build(hardy(&record, point));
+    let extents = pool.stats().extents;
     arm(&pool, point, DEATHS as u16);
 
     let errands = errands_to(point, &pool, load);
@@ -169,7 +170,13 @@ fn costs_one_task(point: Point, story: &Story, load: usize) {
     for errand in ends.into_iter().flatten() {
         assert_eq!((runs[errand.id], errand.load.len()), (1, load), "{point:?}");
     }
-    assert_eq!(pool.apply(|x: u32| x + 1, 1).unwrap(), 2, "{point:?}: the pool still works");
+    // Each of these calls frees two of the abandoned tasks.
+    for x in 0..8 {
+        assert_eq!(pool.apply(|x: u32| x + 1, x).unwrap(), x + 1, "{point:?}: the pool still works");
+    }
+    pool.close();
+    pool.join().unwrap();
+    assert_eq!(pool.stats().extents, extents, "{point:?}: no block is left");
 }
 
 fn costs_nothing(point: Point, story: &Story) {

@@ -208,6 +208,7 @@ fn expect_nothing_left(mut program: Program, point: Point) {
 fn lose_workers_at(point: Point, pool: &Arc<Pool>, record: &mut Record) {
     println!("workers die while the parent stands at {point:?}");
     workers(pool, WORKERS);
+    let extents = pool.stats().extents;
     let killed = Arc::new(AtomicUsize::new(usize::MAX));
     let tell = killed.clone();
     at(point, move || {
@@ -224,6 +225,7 @@ fn lose_workers_at(point: Point, pool: &Arc<Pool>, record: &mut Record) {
     let killed = killed.load(Ordering::SeqCst);
     assert_ne!(killed, usize::MAX, "nobody came to {point:?}");
     println!("{killed} workers died");
+    assert_eq!(pool.stats().extents, extents, "{point:?}: no block is left");
 
     let lost = ends.iter().filter_map(|end| end.as_ref().err()).inspect(|error| {
         assert!(matches!(error, Error::WorkerDied(_)), "{point:?}: {error}");
