@@ -7,7 +7,7 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use common::{Errand, Errands, PATIENCE, Record, Story, eventually, is_alive, kill, name, parent, workers};
@@ -121,12 +121,7 @@ fn wait_for_deaths(errands: &Errands<'_>, point: Point) -> Vec<Result<Errand>> {
 /// queue than it was woken for, and if the other sleeps chooses to wake it.
 fn let_a_worker_choose(errands: &Errands<'_>) -> Vec<Result<Errand>> {
     let before = errands.pool.stats().restarts;
-    let (stands, is_there) = mpsc::channel();
-    let (go_on, may_go) = mpsc::channel::<()>();
-    at(Point::Pushed, move || {
-        let _ = stands.send(());
-        let _ = may_go.recv();
-    });
+    let (is_there, go_on) = stand_at(Point::Pushed);
     std::thread::scope(|scope| {
         let pushed = scope.spawn(|| errands.submit().get());
         is_there.recv().unwrap();
@@ -138,6 +133,17 @@ fn let_a_worker_choose(errands: &Errands<'_>) -> Vec<Result<Errand>> {
         drop(go_on);
         vec![pushed.join().unwrap(), woken.get()]
     })
+}
+
+/// The next thread of this process that comes there says so, and stands until the other end is dropped.
+fn stand_at(point: Point) -> (Receiver<()>, Sender<()>) {
+    let (stands, is_there) = mpsc::channel();
+    let (go_on, may_go) = mpsc::channel();
+    at(point, move || {
+        let _ = stands.send(());
+        let _ = may_go.recv();
+    });
+    (is_there, go_on)
 }
 
 fn costs_one_task(point: Point, story: &Story, load: usize) {
@@ -167,9 +173,8 @@ fn costs_one_task(point: Point, story: &Story, load: usize) {
 
     let runs = record.runs(errands.count());
     assert!(runs.iter().all(|&runs| runs <= 1), "{point:?}: no task runs twice: {runs:?}");
-    for errand in ends.into_iter().flatten() {
-        assert_eq!((runs[errand.id], errand.load.len()), (1, load), "{point:?}");
-    }
+    assert!(errands.are_whole(ends.iter().flatten()), "{point:?}: {ends:?}");
+    assert!(ends.into_iter().flatten().all(|errand| runs[errand.id] == 1), "{point:?}");
     // Each of these calls frees two of the abandoned tasks.
     for x in 0..8 {
         assert_eq!(pool.apply(|x: u32| x + 1, x).unwrap(), x + 1, "{point:?}: the pool still works");
@@ -188,8 +193,9 @@ fn costs_nothing(point: Point, story: &Story) {
         errands.retries = DEATHS as u32;
         let mut ends = errands.send_in_all_ways();
         ends.extend(wait_for_deaths(&errands, point));
-        let failed: Vec<_> = ends.into_iter().filter_map(Result::err).collect();
+        let failed: Vec<_> = ends.iter().filter_map(|end| end.as_ref().err()).collect();
         assert!(failed.is_empty(), "{point:?}: {failed:?}");
+        assert!(errands.are_whole(ends.iter().flatten()), "{point:?}");
         eventually("every task has run", || record.runs(errands.count()).iter().all(|&runs| runs >= 1));
         assert_eq!(pool.stats().failed, 0, "{point:?}");
     }
@@ -271,6 +277,26 @@ fn a_worker_that_dies_while_it_says_that_its_set_up_failed_leaves_that_to_the_ne
             assert!(error.to_string().contains("no such model"), "{point:?}: {error}");
         }
     });
+}
+
+/// It would be nobody's once the dead worker is settled, and the next arguments would be written over it.
+#[test]
+fn an_argument_that_a_dead_worker_had_kept_is_there_for_the_next_attempt() {
+    let story = Story::begin();
+    let record = Record::new();
+    let pool = story.build(record.pool(1));
+    pool.arm(Point::Kept, 1);
+    let (is_there, go_on) = stand_at(Point::Recovered);
+    let mut errands = Errands::new(&pool, 5000);
+    (errands.retries, errands.hoarded) = (1, true);
+    let first = errands.submit();
+    is_there.recv().unwrap();
+    // So many that whatever is free of the arena's beginning is used again.
+    let others: Vec<_> = (0..100).map(|_| errands.submit()).collect();
+    drop(go_on);
+    let ends = [first].into_iter().chain(others).map(|handle| handle.get().unwrap());
+    let ends: Vec<_> = ends.collect();
+    assert!(errands.are_whole(&ends) && ends[0].id == 0);
 }
 
 // ---- zygotes ----

@@ -1,5 +1,6 @@
 //! Tasks that write down that they ran, sent in all ways that there are: what the tests of faults send.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -29,6 +30,7 @@ fn run(errand: Errand) -> Errand {
 /// The same, and holds on to its buffer until the worker's next task of this kind lets go of it.
 fn run_and_hoard((errand, buffer): (Errand, Buffer<u8>)) -> Errand {
     static HOARD: Mutex<Option<Buffer<u8>>> = Mutex::new(None);
+    assert!(buffer.iter().all(|&byte| byte == 8), "a buffer that somebody else wrote into");
     *HOARD.lock().unwrap() = Some(buffer);
     run(errand)
 }
@@ -89,6 +91,14 @@ impl<'p> Errands<'p> {
         } else {
             options.apply_async(run, errand).unwrap()
         }
+    }
+
+    /// Whether all of these are what was sent, and no two the same.
+    pub(crate) fn are_whole<'e>(&self, errands: impl IntoIterator<Item = &'e Errand>) -> bool {
+        let mut ids = HashSet::new();
+        let is_whole =
+            |errand: &Errand| errand.load.len() == self.load && errand.load.iter().all(|&byte| byte == 7);
+        errands.into_iter().all(|errand| is_whole(errand) && ids.insert(errand.id))
     }
 
     /// Some whose handles are dropped at once.
