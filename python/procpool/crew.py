@@ -6,6 +6,7 @@ later ones in the crew's own thread, as the standard library does it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -241,7 +242,9 @@ class Crew:
             return False
         for thread in threads:
             if thread is not here:
-                thread.join(left(deadline))
+                # The start of one may have been interrupted: then it is not known to run.
+                with contextlib.suppress(RuntimeError):
+                    thread.join(left(deadline))
         return not any(thread.is_alive() for thread in threads if thread is not here)
 
     def _close(self) -> None:

@@ -12,6 +12,7 @@
 //! and starts there again and again, so that pages which were touched are used first: touching a fresh page costs
 //! several times what copying into it does.
 
+use crate::faults::{Point, point};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Who an extent belongs to.
@@ -98,6 +99,7 @@ impl Zone<'_> {
         if self.is_free(end - 1) && self.high.load(Ordering::Relaxed) < end as u64 {
             // First the mark, then the claim: if this process dies in between, `recover` looks far enough.
             self.high.fetch_max(end as u64, Ordering::Relaxed);
+            point(Point::Marked);
         }
         // From the end, so that a run which is too short is given up after one look and the search skips most.
         for index in (first..end).rev() {
@@ -105,6 +107,7 @@ impl Zone<'_> {
                 self.release(Run { first: index + 1, count: end - index - 1 }, owner);
                 return Err(index);
             }
+            point(Point::TookExtent);
         }
         Ok(())
     }
@@ -112,13 +115,19 @@ impl Zone<'_> {
     /// Parent: takes over what a worker finished. False when a part of it is not that worker's (*I4*).
     pub(crate) fn adopt(&self, run: Run, from: Owner, to: Owner) -> bool {
         // All are tried, also after one that is not `from`'s.
-        self.indices(run).filter(|&index| !self.change(index, from, to)).count() == 0
+        let adopt = |index| {
+            let adopted = self.change(index, from, to);
+            point(Point::Adopts);
+            adopted
+        };
+        self.indices(run).filter(|&index| !adopt(index)).count() == 0
     }
 
     /// Gives back what of the run is `owner`'s.
     pub(crate) fn release(&self, run: Run, owner: Owner) {
         for index in self.indices(run) {
             self.change(index, owner, Owner::NOBODY);
+            point(Point::GivesBack);
         }
     }
 

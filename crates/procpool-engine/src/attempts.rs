@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::faults::{Point, point};
 use crate::outcome::{Death, Failure};
 use crate::policy;
 use crate::queue::Entry;
@@ -51,9 +52,11 @@ impl Shared {
         if let Some(at) = Instant::now().checked_add(pause).filter(|_| !pause.is_zero()) {
             extras.postpone(slot, ticket, at);
             shared.word.publish(ticket);
+            point(Point::Postponed);
             return true;
         }
         shared.word.publish(ticket);
+        point(Point::ReadyAgain);
         self.region.queue().push(&mut books.tail, Entry::new(slot, ticket)).is_ok()
     }
 
@@ -65,8 +68,10 @@ impl Shared {
         let mut books = lock(&self.books);
         let due = lock(&self.extras).take_resuming(now);
         for &(slot, ticket) in due.iter().filter(|&&(slot, ticket)| self.is_ready(slot, ticket)) {
+            point(Point::Resumes);
             // A full queue is looked at again by the audit.
             let _ = self.region.queue().push(&mut books.tail, Entry::new(slot, ticket));
+            point(Point::Resumed);
         }
         drop(books);
         due.iter().for_each(|_| self.wake_for_push(false));

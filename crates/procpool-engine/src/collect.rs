@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::faults::{Point, point};
 use crate::os::process;
 use crate::region::Region;
 use crate::shared::Shared;
@@ -60,6 +61,7 @@ pub(crate) fn listen(
     if let Some(words) = shared.region.slot(slot) {
         words.event.listen();
     }
+    point(Point::Listens);
     if shared.is_ended(slot, ticket) {
         shared.region.ended().tell(slot);
     }

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use crate::faults::{Point, point};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, futex};
 
 const AWAKE: u32 = 0;
@@ -33,7 +34,9 @@ impl Ended<'_> {
         let (Some(bits), Some(summary)) = (self.slots.get(word), self.summary.get(word / 64)) else { return };
         // ORDER: AcqRel, partner of the swap in `bits`: who finds the bit sees the slot's word as ended.
         bits.fetch_or(1 << (slot % 64), Ordering::AcqRel);
+        point(Point::BitSet);
         summary.fetch_or(1 << (word % 64), Ordering::AcqRel);
+        point(Point::Summarised);
         self.rouse();
     }
 
@@ -41,6 +44,7 @@ impl Ended<'_> {
     pub(crate) fn rouse(&self) {
         // ORDER: AcqRel, partner of the swap in `sleep`: if that came first it is seen here, else it sees the bits.
         if self.bed.swap(AWAKE, Ordering::AcqRel) == ASLEEP {
+            point(Point::Called);
             futex::wake(self.bed, 1);
         }
     }
@@ -70,6 +74,7 @@ impl Ended<'_> {
     pub(crate) fn sleep(&self, look: impl FnOnce() -> bool) {
         // ORDER: AcqRel, partner of the swap in `rouse`.
         self.bed.swap(ASLEEP, Ordering::AcqRel);
+        point(Point::Dozes);
         if !look() {
             futex::wait(self.bed, ASLEEP, Some(LONGEST_SLEEP));
         }
@@ -82,6 +87,7 @@ fn bits(words: &[AtomicU64]) -> impl Iterator<Item = usize> {
     set.flat_map(|(index, word)| {
         // ORDER: AcqRel, partner of `tell`.
         let taken = word.swap(0, Ordering::AcqRel);
+        point(Point::TookBits);
         (0..64).filter(move |bit| taken >> bit & 1 == 1).map(move |bit| index * 64 + bit)
     })
 }

@@ -98,6 +98,9 @@ pub use crate::{
 
 #[doc(hidden)]
 pub use faults::Point;
+#[cfg(all(feature = "faults", not(loom)))]
+#[doc(hidden)]
+pub use faults::at;
 
 /// For the fuzz targets in `fuzz/`: what the engine reads that others wrote, as functions of bytes.
 #[cfg(all(feature = "fuzzing", not(loom)))]

@@ -7,6 +7,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::faults::{Point, point};
 use crate::layout::Seat;
 use crate::os::{clock, process};
 use crate::outcome::{Failure, TimeLimit};
@@ -33,6 +34,7 @@ impl Supervisor {
         let now = Instant::now();
         for task in self.timed_tasks() {
             if task.ran >= task.timeout {
+                point(Point::Overran);
                 let limit = TimeLimit::Timeout(task.timeout);
                 self.shared.doom(task.slot, task.ticket, Failure::TimedOut { ran: Some(task.ran), limit });
             }
@@ -112,7 +114,10 @@ impl Shared {
             let _books = lock(&self.books);
             lock(&self.extras).deadlines.take_due(now)
         };
-        due.into_iter().for_each(|(slot, ticket)| self.end_at_deadline(slot, ticket));
+        due.into_iter().for_each(|(slot, ticket)| {
+            point(Point::Due);
+            self.end_at_deadline(slot, ticket);
+        });
     }
 
     fn end_at_deadline(&self, slot: u32, ticket: Ticket) {

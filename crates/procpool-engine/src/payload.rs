@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::block::{ALIGNMENT, Allocator, Block, Lease};
+use crate::faults::{Point, point};
 use crate::layout::{INLINE, Slot};
 use crate::region::Region;
 use crate::task::Occupied;
@@ -102,6 +103,7 @@ pub(crate) fn fill(region: &Region, place: &Place, parts: &Parts<'_>) {
         region.write(offset, buffer);
         offset += (buffer.len() as u64).next_multiple_of(ALIGNMENT);
     }
+    point(Point::Filled);
 }
 
 /// Writes down in the slot, which is the caller's, where its payload is; the payload itself where it is small.
@@ -115,6 +117,7 @@ pub(crate) fn write(slot: &Slot, kind: u32, place: &Place, head: &[u8]) {
     };
     // ORDER: Relaxed: the slot's word publishes them.
     slot.kind.store(kind, Ordering::Relaxed);
+    point(Point::HalfWritten);
     slot.head.store(length, Ordering::Relaxed);
     slot.block.store(block, Ordering::Relaxed);
     slot.buffers.store(buffers, Ordering::Relaxed);

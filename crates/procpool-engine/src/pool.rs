@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::block::Allocator;
 use crate::collect;
+use crate::faults::{Point, point};
 use crate::launch::{Descriptors, Launcher};
 use crate::layout::Geometry;
 use crate::os::{poll, process};
@@ -177,6 +178,7 @@ impl Pool {
             books.door = Door::Closed;
             self.shared.region.set_phase(Phase::Closed);
         }
+        point(Point::Closes);
         self.shared.wake_all();
         self.shared.poke();
     }
@@ -274,7 +276,7 @@ impl Pool {
 
     /// The next `deaths` workers that come to `point` kill themselves there.
     #[cfg(feature = "faults")]
-    pub fn arm(&self, point: crate::faults::Point, deaths: u16) {
+    pub fn arm(&self, point: Point, deaths: u16) {
         crate::faults::arm(self.shared.region.fault(), point, deaths);
     }
 }
@@ -302,8 +304,11 @@ impl Shared {
             books.door = door;
             self.region.set_phase(Phase::Stopped);
         }
+        point(Point::Stops);
         self.room.notify_all();
         self.end_all(failure);
+        point(Point::Emptied);
+        self.wake_all();
         self.poke();
         true
     }

@@ -13,6 +13,7 @@
 //! never has more than 4096 tasks waiting keeps its queue in 32 KiB; one with millions waiting touches no more
 //! than 16 bytes for each.
 
+use crate::faults::{Point, point};
 use crate::slot::{Snapshot, Ticket, Word};
 use crate::sync::{AtomicU64, Ordering};
 
@@ -132,6 +133,7 @@ impl Queue<'_> {
         let cell = self.cell(tail.level, tail.position - tail.level_start());
         // ORDER: Relaxed: the tail's Release below publishes the cell.
         self.cells[cell].store(entry.pack(), Ordering::Relaxed);
+        point(Point::CellWritten);
         tail.position += 1;
         // ORDER: Release, partner of the Acquire in `next_entry`: a worker that sees the position sees the cell,
         // the level's beginning, and the slot as `Ready`.
@@ -229,7 +231,7 @@ impl Queue<'_> {
             });
             // *I2*: the slot first, then the head. Whoever fails here was helped by somebody else.
             if claimed.is_some() {
-                crate::faults::point(crate::faults::Point::Claimed);
+                point(Point::Claimed);
             }
             let _ = self.head.0.compare_exchange(head, head + 1, Ordering::AcqRel, Ordering::Relaxed);
             if let Some(seen) = claimed {

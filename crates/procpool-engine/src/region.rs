@@ -138,9 +138,18 @@ impl Region {
         &self.header().push.idlers
     }
 
+    /// Parent: the word that says where workers and zygotes die.
     #[cfg(feature = "faults")]
     pub(crate) fn fault(&self) -> &AtomicU32 {
         &self.header().fault
+    }
+
+    /// Zygote, worker: the same, mapped for good and nothing else with it.
+    #[cfg(feature = "faults")]
+    pub(crate) fn map_fault(descriptor: BorrowedFd<'_>) -> io::Result<&'static AtomicU32> {
+        let mapping = Box::leak(Box::new(Mapping::new(descriptor, size_of::<Header>())?));
+        // SAFETY: as in `attach`; and it is never unmapped.
+        Ok(&unsafe { mapping.start().cast::<Header>().as_ref() }.fault)
     }
 
     /// A seat; `None` beyond the last.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::faults::{Point, point};
 use crate::layout::{NOTE, Seat};
 use crate::os::clock;
 use crate::queue::Entry;
@@ -62,6 +63,7 @@ impl Seat {
     /// Worker: the task is over.
     pub(crate) fn finish(&self, raised: bool) {
         self.current.store(NOTHING, Ordering::Release);
+        point(Point::Cleared);
         // ORDER: before the next `intend`: who sees the next task never sees this one's beginning.
         self.since.store(0, Ordering::Relaxed);
         // Only this worker writes the counts, so no read-modify-write is needed; and whoever wrote over them has spoilt

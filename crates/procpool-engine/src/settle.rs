@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::arena::Owner;
+use crate::faults::{Point, point};
 use crate::layout::Seat;
 use crate::outcome::{Death, Failure};
 use crate::payload::{self, Place};
@@ -22,6 +23,7 @@ impl Shared {
         }
         drop(endings);
         if cancelled {
+            point(Point::Cancelled);
             Counters::add(&self.counters.failed, 1);
             self.announce(slot);
         }
@@ -32,6 +34,7 @@ impl Shared {
     /// not running, in which case nobody is harmed.
     pub(crate) fn doom(&self, slot: u32, ticket: Ticket, failure: Failure) -> Option<u32> {
         let seat = self.mark_doomed(slot, ticket, failure)?;
+        point(Point::Doomed);
         self.request(|requests| requests.kills.push((slot, ticket)));
         Some(seat)
     }
@@ -61,6 +64,7 @@ impl Shared {
     /// Supervisor: settles everything that a worker left, which the kernel reported dead. Gives how many tasks were
     /// lost with it.
     pub(crate) fn settle_death(&self, seat: u32, death: &Death) -> usize {
+        point(Point::Settles);
         let live = lock(&self.books).live();
         let mut lost = 0;
         for (slot, ticket) in live {
@@ -83,7 +87,9 @@ impl Shared {
         }
         self.region.small().recover(Owner::worker(seat));
         self.region.large().recover(Owner::worker(seat));
+        point(Point::Recovered);
         self.region.idlers().bury(seat);
+        point(Point::Buried);
         self.wake_all();
         // It may have told the collector and died before it woke it.
         self.region.ended().shake();
@@ -95,6 +101,7 @@ impl Shared {
         let ran = self.ran(slot, ticket);
         // From here on nobody else can doom it; who did has written down why.
         let _ = self.region.slot(slot).and_then(|shared| shared.word.doom(ticket));
+        point(Point::Seals);
         let doomed = lock(&self.endings).remove(&ticket);
         self.take_back_argument(slot, ticket, seat);
         let failure = doomed.unwrap_or_else(|| Failure::Died {
@@ -124,6 +131,7 @@ impl Shared {
         lock(&self.endings).insert(ticket, failure);
         Counters::add(&self.counters.failed, 1);
         shared.word.settle(ticket);
+        point(Point::Lost);
         self.announce(slot);
     }
 
@@ -135,6 +143,7 @@ impl Shared {
             let still_there = self.is_ended(slot, ticket);
             if still_there && block.adopt(&self.region, Owner::worker(seat), Owner::PARENT) {
                 rescued.insert(ticket);
+                point(Point::Rescued);
             }
         }
     }

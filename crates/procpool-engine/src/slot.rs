@@ -24,6 +24,7 @@
 
 use std::time::Duration;
 
+use crate::faults::{Point, point};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, futex};
 
 /// A task's number. Never reused in the life of a pool; the word holds its low 48 bits.
@@ -242,6 +243,7 @@ impl Event {
     pub(crate) fn end(&self) -> bool {
         // ORDER: AcqRel, partner of `register`.
         let before = self.0.fetch_add(Self::END, Ordering::AcqRel);
+        point(Point::Ended);
         if before & Self::WAITED != 0 {
             futex::wake(&self.0, u32::MAX);
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::arena::Owner;
 use crate::extras::Extra;
+use crate::faults::{Point, point};
 use crate::layout::{LARGE_EXTENT, Slot};
 use crate::outcome::{Breakdown, Refusal};
 use crate::payload::{self, Parts, Place};
@@ -217,6 +218,7 @@ impl Shared {
         self.check_process()?;
         let mut wait = Wait { patient, changes: 0, since: None };
         let place = self.reserve(parts, &mut wait)?;
+        point(Point::Reserved);
         let Place::Block { block, .. } = place else {
             return self.hand_over(parts, &place, limits, &mut wait);
         };
@@ -238,6 +240,7 @@ impl Shared {
         wait: &mut Wait,
     ) -> Result<Task, Refusal> {
         let (task, is_only) = self.accept(parts, place, limits, wait)?;
+        point(Point::Pushed);
         self.wake_for_push(is_only);
         Ok(task)
     }
@@ -321,7 +324,9 @@ impl Shared {
         shared.event.reset();
         payload::write(shared, kind(limits), place, parts.head);
         books.tickets[slot as usize] = ticket;
+        point(Point::Noted);
         shared.word.publish(ticket);
+        point(Point::Published);
         if self.region.queue().push(&mut books.tail, Entry::new(slot, ticket)).is_err() {
             shared.word.release();
             lock(&self.extras).remove(slot);
@@ -341,6 +346,7 @@ impl Shared {
         {
             seat.bed.ring();
         }
+        point(Point::Rang);
         // ORDER: after the fence in `someone_to_wake`, partner of the one in the supervisor's `stop_watching`.
         self.watch_again();
     }

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::crew::{Berth, Member};
+use crate::faults::{Point, point};
 use crate::launch::{ExitStatus, LaunchEvent, Launcher};
 use crate::layout::Seat;
 use crate::os::poll::{self, PollFd, PollFlags};
@@ -151,7 +152,10 @@ impl Supervisor {
         for (slot, ticket) in requests.kills {
             let Some(seat) = self.shared.doomed_seat(slot, ticket) else { continue };
             match self.crew.get_mut(seat as usize) {
-                Some(Berth::Taken(member)) => member.kill(),
+                Some(Berth::Taken(member)) => {
+                    member.kill();
+                    point(Point::Killed);
+                }
                 // It has a task before its start was told: once it is told, the request is looked at again.
                 Some(Berth::Awaited) => lock(&self.shared.requests).kills.push((slot, ticket)),
                 Some(Berth::Empty) | None => {}
@@ -169,11 +173,18 @@ impl Supervisor {
 
     /// The pool was stopped: no task can be claimed any more.
     fn dismiss_all(&mut self) {
+        self.launcher.call_off();
         let grace = *lock(&self.shared.grace);
         for (seat, berth) in self.crew.iter_mut().enumerate() {
             let Berth::Taken(member) = berth else { continue };
             let idle = self.shared.region.seat(seat as u32).is_some_and(Seat::is_idle);
-            if idle { member.let_leave(grace) } else { member.ask_to_end(grace) }
+            if idle {
+                member.let_leave(grace);
+                point(Point::LetsLeave);
+            } else {
+                member.ask_to_end(grace);
+                point(Point::AskedToEnd);
+            }
         }
     }
 
@@ -184,6 +195,7 @@ impl Supervisor {
         for seat in target..self.crew.len() {
             if let Some(seat) = self.shared.region.seat(seat as u32) {
                 seat.dismissed.store(1, Ordering::SeqCst);
+                point(Point::Dismissed);
                 seat.bed.ring();
             }
         }
@@ -240,8 +252,10 @@ impl Supervisor {
         if let Some(words) = self.shared.region.seat(seat as u32) {
             words.vacate();
         }
+        point(Point::Vacated);
         match self.launcher.launch(seat as u32) {
             Ok(()) => {
+                point(Point::Launched);
                 self.crew[seat] = Berth::Awaited;
                 self.launched += 1;
                 if is_successor {
@@ -317,6 +331,7 @@ impl Supervisor {
         let death = Death { pid: member.pid, status, ticket: None, note: words.read_note() };
         let said = words.status();
         let lost = self.shared.settle_death(seat as u32, &death);
+        point(Point::Settled);
         Counters::add(&self.shared.counters.finished_by_dead, words.finished.load(Ordering::Relaxed));
         Counters::add(&self.shared.counters.raised_by_dead, words.raised.load(Ordering::Relaxed));
         words.vacate();
@@ -446,11 +461,13 @@ impl Supervisor {
 
     fn end(mut self) {
         self.launcher.shut_down();
+        point(Point::Deserted);
         let broken = lock(&self.shared.life).broken.clone();
         let failure = broken.map_or(Failure::Terminated, Failure::Broken);
         self.shared.end_rest(&failure);
         lock(&self.shared.life).settled = true;
         self.shared.life_changed.notify_all();
+        point(Point::Over);
         self.shared.collector.finish(&self.shared);
         // What outcomes and their buffers still hold stays until they are dropped.
         self.trim(0);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::arena::Owner;
 use crate::block::{Block, Lease};
 use crate::collect;
+use crate::faults::{Point, point};
 use crate::layout::Slot;
 use crate::outcome::{Failure, Outcome};
 use crate::payload::{self, Corrupt, NO_ROOM, Payload, Place, RAISED, RETURNED};
@@ -95,6 +96,7 @@ impl Task {
         let mut has_slept = false;
         loop {
             let seen = slot.event.wait();
+            point(Point::Waits);
             if self.is_ended() {
                 return true;
             }
@@ -224,6 +226,7 @@ impl Occupied {
     fn free(&self, books: &mut Books) {
         let slot = self.slot();
         slot.word.release();
+        point(Point::Freed);
         books.free_slot(self.slot);
         // The collector may not have looked yet, and a late end of the task says nothing once the slot is in use again.
         if slot.event.is_listened_to() {

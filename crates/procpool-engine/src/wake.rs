@@ -86,8 +86,12 @@ impl Idlers {
     /// they count on another. Whether they do.
     pub(crate) fn begin_spinning(&self, seat: u32) -> bool {
         // ORDER: AcqRel: the fence that counts is the one in `sleep` or in `pass_on`, one of which follows.
-        self.spinner.load(Ordering::Relaxed) == 0
-            && self.spinner.compare_exchange(0, seat + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        let begun = self.spinner.load(Ordering::Relaxed) == 0
+            && self.spinner.compare_exchange(0, seat + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if begun {
+            point(Point::Spins);
+        }
+        begun
     }
 
     /// Who stops must look at the queue once more, behind a fence: a pusher may have counted on it.
@@ -103,6 +107,7 @@ impl Idlers {
         if !must_look() {
             point(Point::Announced);
             bed.sleep(read);
+            point(Point::Roused);
         }
         self.withdraw(seat);
     }
@@ -155,6 +160,7 @@ impl Idlers {
                 let bit = seen & seen.wrapping_neg();
                 let before = word.fetch_and(!bit, Ordering::AcqRel);
                 if before & bit != 0 {
+                    point(Point::Chose);
                     return Some(index as u32 * 64 + bit.trailing_zeros());
                 }
                 seen = before & !bit;

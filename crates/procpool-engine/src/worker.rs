@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::arena::Owner;
 use crate::block::{Allocator, Block, Lease};
-use crate::faults::{self, Point};
+use crate::faults::{Point, point, watch};
 use crate::launch::Attachment;
 use crate::layout::{Seat, Slot};
 use crate::os::poll::{self, PollFd, PollFlags};
@@ -81,19 +81,21 @@ impl Worker {
         let Attachment { seat, region, parent, poke, sandbox } = attachment;
         // First of all: before there is another thread, and before anything is read that other workers can write.
         let confined = sandbox.map_or(Ok(()), Confinement::enter);
+        watch(region.as_fd());
         let region = Arc::new(Region::attach(region.as_fd())?);
-        #[cfg(feature = "faults")]
-        faults::watch(&region);
         if region.seat(seat).is_none() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("there is no seat {seat}")));
         }
         if let Err(error) = confined {
             let words = region.seat(seat).expect("looked at above");
             words.write_note(&error.to_string());
+            point(Point::Refused);
             words.set_status(Status::NotConfined);
+            point(Point::NotConfined);
             return Err(io::Error::new(error.kind(), format!("it cannot enter its sandbox: {error}")));
         }
         watch_parent(parent)?;
+        point(Point::Mapped);
         let words = &region.header().rules;
         let rules = Rules {
             tasks: words.tasks.load(Ordering::Relaxed),
@@ -113,7 +115,7 @@ impl Worker {
             finished: 0,
         };
         worker.words().set_status(Status::Starting);
-        faults::point(Point::Attached);
+        point(Point::Attached);
         Ok(worker)
     }
 
@@ -125,13 +127,15 @@ impl Worker {
     /// Says that the host's set-up is done.
     pub fn ready(&self) {
         self.words().set_status(Status::Ready);
-        faults::point(Point::Ready);
+        point(Point::Ready);
     }
 
     /// Says that the host's set-up failed, and why; the pool gives up. The worker is to leave.
     pub fn setup_failed(&self, message: &str) {
         self.last_words(message);
+        point(Point::Excused);
         self.words().set_status(Status::SetupFailed);
+        point(Point::SetupFailed);
     }
 
     /// Leaves behind what is told with this worker's death, should it die now.
@@ -154,10 +158,11 @@ impl Worker {
     /// task, and where it says yes there is none.
     pub fn next_unless(&mut self, leave: impl FnMut() -> bool) -> Option<Call<'_>> {
         let (slot, ticket) = self.claim_or_sleep(leave)?;
-        faults::point(Point::Helped);
+        point(Point::Helped);
         let words = self.region.slot(slot)?;
         let timed = words.kind.load(Ordering::Relaxed) & TIMED != 0;
         self.words().start_clock(timed);
+        point(Point::Began);
         if timed {
             poll::signal(self.poke.as_fd());
         }
@@ -181,6 +186,7 @@ impl Worker {
             if let Some(claimed) = self.claim() {
                 if has_idled {
                     self.stop_spinning();
+                    point(Point::TakesUp);
                     self.pass_on();
                 }
                 return Some(claimed);
@@ -202,7 +208,7 @@ impl Worker {
         let word = |slot| region.slot(slot).map(|slot: &Slot| &slot.word);
         let intend = |entry| {
             words.intend(entry);
-            faults::point(Point::Intends);
+            point(Point::Intends);
         };
         let (slot, seen) = region.queue().claim(cursor, *seat, word, intend)?;
         Some((slot, seen.ticket()))
@@ -214,12 +220,13 @@ impl Worker {
         let queue = self.queue();
         if !(self.spinning && self.spin.look(|| !queue.is_empty())) {
             self.stop_spinning();
+            point(Point::LooksAway);
             let queue = self.queue();
             let must_look =
                 || !queue.is_empty() || self.is_dismissed() || self.region.phase() != Phase::Running;
             self.region.idlers().sleep(self.seat, &self.words().bed, must_look);
         }
-        faults::point(Point::Woken);
+        point(Point::Woken);
     }
 
     fn begin_spinning(&mut self) {
@@ -251,7 +258,7 @@ impl Worker {
             && self.finished > 0
             && process::own_resident_bytes().is_some_and(|bytes| bytes > self.rules.memory);
         if tasks || memory {
-            faults::point(Point::Retires);
+            point(Point::Retires);
         }
         tasks || memory
     }
@@ -261,10 +268,12 @@ impl Worker {
         if self.spinning {
             // The host may take its time, and a pusher has counted on this worker.
             self.stop_spinning();
+            point(Point::LooksAway);
             self.pass_on();
         }
         if self.words().status() != Status::SetupFailed {
             self.words().set_status(Status::Leaving);
+            point(Point::Leaves);
         }
     }
 
@@ -315,12 +324,15 @@ impl Call<'_> {
             // The task forked, and this is its child, which came back like its parent: the reply is the parent's.
             process::exit_now(0);
         }
-        faults::point(Point::Replies);
+        point(Point::Replies);
         // Somebody may still hold the argument's buffers, a static for instance. The parent frees what is its own.
         let kept = lease.filter(|lease| Arc::strong_count(lease) > 1);
-        kept.iter().for_each(|lease| lease.keep());
+        if let Some(lease) = &kept {
+            lease.keep();
+            point(Point::Kept);
+        }
         let fits = worker.write_reply(slot, reply, parts, kept.is_some());
-        faults::point(Point::Written);
+        point(Point::Written);
         worker.finish(slot, ticket, reply == Reply::Raised || !fits);
         // Not before: until the task has ended, another attempt may need it.
         drop(kept);
@@ -338,7 +350,7 @@ impl Worker {
         };
         match payload::prepare(&self.region, &mut self.allocator, parts) {
             Ok(place) => {
-                faults::point(Point::Allocated);
+                point(Point::Allocated);
                 payload::fill(&self.region, &place, parts);
                 payload::write(words, kind | kept, &place, parts.head);
                 true
@@ -356,15 +368,15 @@ impl Worker {
         if !words.word.finish(ticket, self.seat) {
             self.wait_for_death();
         }
-        faults::point(Point::Done);
+        point(Point::Done);
         self.spinning |=
             self.queue().seems_empty(&self.cursor) && self.region.idlers().begin_spinning(self.seat);
         if words.event.end() {
             self.region.ended().tell(slot);
         }
-        faults::point(Point::Told);
+        point(Point::Told);
         self.words().finish(failed);
-        faults::point(Point::Counted);
+        point(Point::Counted);
         self.finished += 1;
     }
 

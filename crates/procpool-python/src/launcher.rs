@@ -124,6 +124,13 @@ impl Launcher for PythonLauncher {
         std::mem::take(&mut self.exchange.lock().events)
     }
 
+    fn call_off(&mut self) {
+        let state = &mut *self.exchange.lock();
+        let error = || io::Error::other("the pool ended before the worker was started");
+        let failed = state.wanted.drain(..).map(|seat| LaunchEvent::Failed { seat, error: error() });
+        state.events.extend(failed);
+    }
+
     fn shut_down(&mut self) {
         self.exchange.lock().is_over = true;
         poll::signal(self.exchange.wanted.as_fd());

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::{Gate, PATIENCE, Story, alone, children, eventually, is_alive, kill, name, signal, workers};
+use common::{
+    Gate, PATIENCE, Story, alone, children, eventually, is_alive, kill, name, signal, state, workers,
+};
 use procpool::{AsyncResult, Error, Pool};
 use proptest::prelude::*;
 
@@ -95,6 +97,18 @@ fn a_closed_pool_can_still_be_terminated() {
     pool.terminate();
     pool.join().unwrap();
     assert!(matches!(running.get(), Err(Error::Terminated)));
+}
+
+/// Else they would be killed, and only after their grace.
+#[test]
+fn terminate_wakes_workers_that_sleep_and_they_leave_by_themselves() {
+    let story = Story::begin();
+    let pool = story.build(Pool::builder().workers(2).grace(PATIENCE * 2));
+    assert_eq!(pool.map(square, 0..10).unwrap().len(), 10);
+    let processes = workers(&pool, 2);
+    eventually("all sleep", || processes.iter().all(|&pid| state(pid) == Some('S')));
+    pool.terminate();
+    pool.join().unwrap();
 }
 
 #[test]

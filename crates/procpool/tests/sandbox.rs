@@ -530,16 +530,36 @@ fn a_folder_that_is_not_there_is_an_error_with_its_name() {
     }
 }
 
-#[test]
-fn a_worker_that_cannot_enter_runs_nothing_and_the_pool_says_so() {
-    let story = Story::begin();
-    let Some(pool) = where_call_fails(libc::SYS_landlock_restrict_self, None, libc::E2BIG, || {
-        shut_in(&story, 2, Sandbox::new())
-    }) else {
-        return;
-    };
+/// A pool whose workers cannot enter.
+fn shut_out(story: &Story) -> Option<Arc<Pool>> {
+    where_call_fails(libc::SYS_landlock_restrict_self, None, libc::E2BIG, || {
+        shut_in(story, 2, Sandbox::new())
+    })
+}
+
+fn expect_that_nobody_entered(pool: &Pool) {
     let error = pool.apply(|x: u64| x, 1).unwrap_err();
     let Error::Sandbox(error) = error else { panic!("{error}") };
     assert!(matches!(*error, SandboxError::NotEntered { .. }), "{error}");
     assert!(error.to_string().contains("Argument list too long"), "{error}");
+}
+
+#[test]
+fn a_worker_that_cannot_enter_runs_nothing_and_the_pool_says_so() {
+    let story = Story::begin();
+    let Some(pool) = shut_out(&story) else { return };
+    expect_that_nobody_entered(&pool);
+}
+
+/// The next worker tries again, and says why it cannot.
+#[cfg(feature = "faults")]
+#[test]
+fn a_worker_that_dies_while_it_says_that_it_cannot_enter_leaves_that_to_the_next() {
+    use procpool_engine::Point;
+    let story = Story::begin();
+    for &point in Point::STAYS_OUT {
+        let Some(pool) = shut_out(&story) else { return };
+        pool.arm(point, 2);
+        expect_that_nobody_entered(&pool);
+    }
 }

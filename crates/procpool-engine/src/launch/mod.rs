@@ -36,6 +36,11 @@ pub trait Launcher: Send {
     /// All that has happened since the last call; never waits for anything to happen.
     fn events(&mut self) -> Vec<LaunchEvent>;
 
+    /// The pool ends: no worker is wanted any more, and the supervisor waits only for answers. So each launch is
+    /// answered soon: with an error where it has not begun, and where a helper process hangs nobody has patience with
+    /// it. May be called again.
+    fn call_off(&mut self);
+
     /// No more launches. Called after the last worker is dead; ends and reaps helper processes, in bounded time.
     fn shut_down(&mut self);
 }

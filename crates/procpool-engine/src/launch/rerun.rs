@@ -97,7 +97,7 @@ pub(super) struct Rerun {
 
 impl Rerun {
     /// Another program, which does nothing, in the place of this one.
-    #[cfg(feature = "fuzzing")]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn pretend(socket: OwnedFd) -> Self {
         let child = Command::new("true").stdin(Stdio::null()).spawn().expect("a program `true`");
         Self { pidfd: process::open_pidfd(child.id()).ok(), child, socket }

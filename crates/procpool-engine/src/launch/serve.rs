@@ -16,6 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::message::{Identity, LONGEST, Obstacle, Reply, Request};
+use crate::faults::{Point, point, watch};
 use crate::os::poll::{self, PollFd, PollFlags};
 use crate::os::process::{self, Fork, Signal};
 use crate::os::socket;
@@ -107,7 +108,10 @@ impl Zygote {
             Err(error) => refuse(io::stdin().as_fd(), Obstacle::of(&error)),
         };
         match prepare(socket.as_fd()) {
-            Ok(belongings) => Self { socket, belongings, workers: Vec::new() },
+            Ok(belongings) => {
+                watch(belongings.region.as_fd());
+                Self { socket, belongings, workers: Vec::new() }
+            }
             Err(obstacle) => refuse(socket.as_fd(), obstacle),
         }
     }
@@ -158,7 +162,10 @@ impl Zygote {
         let mut buffer = [0; LONGEST];
         match socket::receive(self.socket.as_fd(), &mut buffer) {
             Ok(message) => match Request::decode(&buffer[..message.length]) {
-                Some(Request::Launch { seat }) => Ok(Some(seat)),
+                Some(Request::Launch { seat }) => {
+                    point(Point::Asked);
+                    Ok(Some(seat))
+                }
                 // The end, or a parent that has lost its mind.
                 _ => Err(ParentGone),
             },
@@ -170,8 +177,12 @@ impl Zygote {
     /// Forks a worker; returns whether this is the worker.
     fn launch(&mut self, seat: u32) -> Result<bool, ParentGone> {
         match fork() {
-            Ok(Fork::Child) => Ok(true),
+            Ok(Fork::Child) => {
+                point(Point::Born);
+                Ok(true)
+            }
             Ok(Fork::Parent(pid)) => {
+                point(Point::Forked);
                 // It cannot have been reaped yet, so the pid is its own, also if it is dead already.
                 // The last descriptor is not for this: without one, not even the threads could be counted.
                 let pidfd = process::open_pidfd(pid).ok().filter(|pidfd| pidfd.try_clone().is_ok());
@@ -190,6 +201,7 @@ impl Zygote {
         if self.tell(Reply::Started { seat, pid }, &descriptors).is_err() {
             process::exit_now(0);
         }
+        point(Point::Introduced);
         let Belongings { region, parent, poke, sandbox } = self.belongings;
         Attachment { seat, region, parent, poke, sandbox }
     }
@@ -198,6 +210,7 @@ impl Zygote {
         while let Some((pid, status)) = process::reap_any() {
             if let Some(index) = self.workers.iter().position(|worker| worker.pid == pid) {
                 let Worker { seat, .. } = self.workers.swap_remove(index);
+                point(Point::Reaped);
                 self.tell(Reply::Exited { seat, pid, status }, &[])?;
             }
         }

@@ -13,6 +13,8 @@
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod hostile;
+#[cfg(any(test, feature = "fuzzing"))]
+mod pretended;
 
 use std::collections::VecDeque;
 use std::env;
@@ -31,6 +33,9 @@ use crate::sandbox::Confinement;
 
 /// How long the zygote may leave a request unanswered.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same, when the pool ends and only the answer keeps it.
+const IMPATIENCE: Duration = Duration::from_secs(1);
 
 /// How long the zygote has to end by itself after its socket was closed.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -70,6 +75,8 @@ pub struct ZygoteLauncher {
     workers: Vec<(u32, u32)>,
     /// How many zygotes in a row have died without a worker started.
     barren: u32,
+    /// Workers are not wanted any more.
+    called_off: bool,
     /// How it is known that this program does not become a zygote, once it is.
     hopeless: Option<String>,
     /// In which process this launcher was made.
@@ -94,6 +101,7 @@ impl ZygoteLauncher {
             asked: Vec::new(),
             workers: Vec::new(),
             barren: 0,
+            called_off: false,
             hopeless: None,
             generation: process::fork_generation(),
         })
@@ -180,7 +188,8 @@ impl ZygoteLauncher {
         if !zygote.said_hello && zygote.process.wait(Duration::ZERO).is_some() {
             return Some(End::Closed);
         }
-        let late = Instant::now() >= zygote.answer_by;
+        let hurry = if self.called_off { PATIENCE - IMPATIENCE } else { Duration::ZERO };
+        let late = Instant::now() + hurry >= zygote.answer_by;
         (late && (awaits_answers || !zygote.said_hello)).then_some(End::Silent)
     }
 
@@ -227,7 +236,7 @@ impl ZygoteLauncher {
         } else if self.barren >= BARREN_ZYGOTES {
             let text = format!("procpool's zygote died {} times in a row; last it was {status}", self.barren);
             self.give_up(events, || io::Error::other(text.as_str()));
-        } else if self.awaits_answers() {
+        } else if self.awaits_answers() && !self.called_off {
             self.replace_zygote(events);
         }
     }
@@ -276,9 +285,18 @@ impl Launcher for ZygoteLauncher {
             if let Some(end) = self.read_replies(&mut events) {
                 self.bury(end, &mut events);
             }
+            if self.called_off {
+                self.give_up(&mut events, || {
+                    io::Error::other("the pool ended before the worker was started")
+                });
+            }
             self.send_requests();
         }
         events
+    }
+
+    fn call_off(&mut self) {
+        self.called_off = true;
     }
 
     fn shut_down(&mut self) {
@@ -369,3 +387,6 @@ fn take<T: PartialEq>(items: &mut Vec<T>, item: &T) -> bool {
     }
     found.is_some()
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -293,6 +293,8 @@ impl Launcher for Pretender {
         std::mem::take(&mut lock(&self.0.events))
     }
 
+    fn call_off(&mut self) {}
+
     fn shut_down(&mut self) {}
 }
 

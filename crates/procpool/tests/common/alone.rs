@@ -16,6 +16,9 @@ use super::{PATIENCE, Story, eventually, kill};
 /// Lines that a program says to its test begin with this; others are the test runner's.
 const SAID: &str = "@ ";
 
+/// The variable that tells a program which of several it is.
+const NUMBER: &str = "PROCPOOL_TEST_NUMBER";
+
 /// Runs a story in a process of its own, at whose end nothing may be left. The closure must be written in the test
 /// itself: its type says which test to run.
 #[track_caller]
@@ -74,6 +77,18 @@ impl Program {
         }
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.process_group(0);
+        Self::launch_as::<F>(command)
+    }
+
+    /// As [`Program::start`], one of several programs of a test, told apart by a number.
+    #[track_caller]
+    pub(crate) fn start_with<F: FnOnce(usize)>(number: usize, program: F) -> Self {
+        if is_second_run() {
+            program(std::env::var(NUMBER).unwrap().parse().unwrap());
+            std::process::exit(0);
+        }
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.env(NUMBER, number.to_string());
         Self::launch_as::<F>(command)
     }
 

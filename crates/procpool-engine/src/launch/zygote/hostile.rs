@@ -3,9 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::super::message::{LONGEST, Reply, Request};
-use super::super::rerun::{Recipe, Rerun};
 use super::*;
-use crate::os::poll;
 
 /// Decodes one message as either side would.
 ///
@@ -54,25 +52,7 @@ struct Hostile {
 impl Hostile {
     fn new(seats: u32) -> Self {
         let (here, there) = socket::pair().expect("two descriptors");
-        let any = poll::eventfd().expect("a descriptor");
-        let descriptors =
-            Descriptors { region: any.as_fd(), parent: any.as_fd(), poke: any.as_fd(), sandbox: None };
-        let zygote = Zygote {
-            process: Rerun::pretend(here),
-            said_hello: false,
-            fruitful: false,
-            answer_by: Instant::now() + PATIENCE,
-        };
-        let launcher = ZygoteLauncher {
-            recipe: Recipe::new(Vec::new(), &descriptors).expect("three descriptors"),
-            zygote: Some(zygote),
-            unsent: VecDeque::new(),
-            asked: (0..seats).collect(),
-            workers: Vec::new(),
-            barren: 0,
-            hopeless: None,
-            generation: process::fork_generation(),
-        };
+        let launcher = ZygoteLauncher::pretend(here, 0..seats);
         Self { launcher, socket: there, awaited: (0..seats).collect(), running: Vec::new() }
     }
 
