@@ -13,6 +13,7 @@ mod function;
 mod launcher;
 mod limits;
 mod notices;
+mod plain;
 mod sandbox;
 mod task;
 mod worker;
