@@ -41,7 +41,7 @@ from .results import (
     job_counter as job_counter,
 )
 from .stats import Stats
-from .submission import APPLY, MAP, ONE, SPREAD, STARMAP, make_limits, submit, submit_each
+from .submission import APPLY, MAP, ONE, SPREAD, STARMAP, STRIDE, make_limits, submit, submit_each
 from .worker import Attachment, check_place, main as _work, maybe_encoding_error
 
 __all__ = ["Pool", "ThreadPool"]
@@ -150,17 +150,29 @@ class _Calls:
             chunksize = _checked_chunksize(chunksize)
         result = MapResult(pool, chunksize, callback, error_callback)
         call = call_one if chunksize == 1 else call_many
-        result._begin_all(list(self._tasks(call, func, iterable, chunksize)))
+        tasks: list[Any] = []
+        for _ in self._submit_each(call, func, iterable, chunksize, tasks.append):
+            pass
+        result._begin_all(tasks)
         return result
 
-    def _tasks(self, call: int, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int) -> Iterator[Any]:
-        """Submits what there is to do, one task at a time. Where the input itself goes wrong, that is the last."""
+    def _submit_each(
+        self,
+        call: int,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        chunksize: int,
+        keep: Callable[[Any], object],
+        most: int = STRIDE,
+    ) -> Iterator[None]:
+        """Submits what there is to do, step by step. Where the input itself goes wrong, that is the last task."""
         pool = self._target
         arguments = iterable if chunksize == 1 else _batches(iterable, chunksize)
         try:
-            yield from submit_each(pool._engine, pool._cache, call, func, arguments, self._limits)
+            yield from submit_each(pool._engine, pool._cache, call, func, arguments, self._limits, keep, most)
         except Exception as error:
-            yield FailedInput(error, pool._engine)
+            keep(FailedInput(error, pool._engine))
+            yield
 
     # ---- iterators ----
 
@@ -198,11 +210,12 @@ class _Calls:
         chunksize = _checked_chunksize(chunksize)
         buffersize = _checked_buffersize(self._buffersize if buffersize is None else buffersize)
         iterator = kind(pool)
-        tasks = self._tasks(ONE if chunksize == 1 else MAP, func, iterable, chunksize)
+        begin = partial(self._submit_each, ONE if chunksize == 1 else MAP, func, iterable, chunksize)
         if buffersize is None:
-            pool._feed(tasks, iterator)
+            pool._feed(begin(iterator._append), iterator)
         else:
-            _feed_as_taken(pool, tasks, iterator, -(-buffersize // chunksize))
+            taken: list[Any] = []
+            _feed_as_taken(pool, begin(taken.append, most=1), taken, iterator, -(-buffersize // chunksize))
         return iterator if chunksize == 1 else _Chunked(iterator)
 
 
@@ -212,22 +225,21 @@ def _batches(iterable: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield batch
 
 
-def _feed_as_taken(pool: Pool, tasks: Iterator[Any], iterator: IMapIterator, ahead: int) -> None:
-    """Lets `iterator` read its own input, a task for each that it gives."""
-    count = itertools.count(1)
+def _feed_as_taken(pool: Pool, steps: Iterator[None], taken: list[Any], iterator: IMapIterator, ahead: int) -> None:
+    """Lets `iterator` read its own input, a task for each that it gives: each of `steps` leaves one in `taken`."""
     lock = threading.Lock()
 
     def pull() -> bool:
         with lock:
-            task = next(tasks, None)
-            if task is None:
-                iterator._set_length(next(count) - 1)
+            next(steps, None)
+            if not taken:
+                iterator._end_input()
                 return False
-            number = next(count)
+            task = taken.pop()
         iterator._append(task)
         if pool._state != RUN and isinstance(task, FailedTask):
             # It takes nothing any more. That is said once, in the place of the first item that it did not take.
-            iterator._set_length(number)
+            iterator._end_input()
             return False
         return True
 
@@ -333,9 +345,10 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
     ) -> Any:
         return submit(self._engine, self._cache, call, func, argument, limits)
 
-    def _feed(self, tasks: Iterator[Any], iterator: IMapIterator) -> None:
-        """Gives `iterator` all of `tasks`, in a thread, since nobody knows how long the input takes to come."""
-        thread = threading.Thread(target=_feed, args=(self, tasks, iterator), name="procpool-feeder", daemon=True)
+    def _feed(self, steps: Iterator[None], iterator: IMapIterator) -> None:
+        """Takes all of `steps`, which give `iterator` its tasks, in a thread: nobody knows how long the input takes to
+        come."""
+        thread = threading.Thread(target=_feed, args=(self, steps, iterator), name="procpool-feeder", daemon=True)
         self._feeders = [feeder for feeder in self._feeders if feeder.is_alive()]
         thread.start()
         self._feeders.append(thread)
@@ -518,10 +531,6 @@ class _TaskQueue:
         pool = self._pool
         cache = self._cache
 
-        def submitted() -> Iterator[Any]:
-            for _job, _index, func, args, kwds in tasks:
-                yield pool._submit(APPLY, func, (args, kwds))
-
         job, first = None, next(iter(tasks), None)
         if first is not None:
             job = first[0]
@@ -530,7 +539,13 @@ class _TaskQueue:
         if iterator is None:
             set_length(0) if set_length else None
             return
-        pool._feed(submitted(), iterator)
+        keep = iterator._append
+
+        def submit_all() -> Iterator[None]:
+            for _job, _index, func, args, kwds in tasks:
+                yield keep(pool._submit(APPLY, func, (args, kwds)))
+
+        pool._feed(submit_all(), iterator)
 
 
 def _make_process(
@@ -556,19 +571,15 @@ def _handle_results(engine: _procpool.Engine) -> None:
     del engine
 
 
-def _feed(pool: Pool, tasks: Iterator[Any], iterator: IMapIterator) -> None:
-    count = 0
+def _feed(pool: Pool, steps: Iterator[None], iterator: IMapIterator) -> None:
     try:
-        for task in tasks:
-            iterator._append(task)
-            count += 1
+        for _ in steps:
             if pool._state == TERMINATE:
                 break
     except BaseException as error:
         # The input wants to end the interpreter, or the like: whoever takes the results has to know.
         iterator._append(FailedInput(error, pool._engine))
-        count += 1
-    iterator._set_length(count)
+    iterator._end_input()
 
 
 def _close_after(feeders: list[threading.Thread], engine: _procpool.Engine) -> None:

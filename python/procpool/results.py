@@ -399,7 +399,10 @@ class MapResult(ApplyResult, _standard.MapResult):  # type: ignore[type-arg]
             last = tasks[end - 1]
             if last is not None and not last.wait(left(deadline)):
                 return None
-            for index in range(start, end):
+            taken = start
+            if self._chunksize == 1 and self._error is None:
+                taken = _procpool.take_values(tasks, start, end, self._values)
+            for index in range(taken, end):
                 task = tasks[index]
                 if task is None:
                     continue
@@ -441,6 +444,8 @@ class IMapIterator(_standard.IMapIterator):  # type: ignore[type-arg]
         self._condition = threading.Condition(threading.Lock())
         #: Tasks whose results were not given yet, in order.
         self._tasks: deque[Any] = deque()
+        #: How many tasks there were so far, how many of them were taken, and how many there will be.
+        self._appended = 0
         self._index = 0
         self._length: Optional[int] = None
         #: How many threads wait for a task.
@@ -452,10 +457,14 @@ class IMapIterator(_standard.IMapIterator):  # type: ignore[type-arg]
     # ---- input ----
 
     def _append(self, task: Any) -> None:
+        self._appended += 1
         self._tasks.append(task)
         if self._waiting:
             with self._condition:
                 self._condition.notify_all()
+
+    def _end_input(self) -> None:
+        self._set_length(self._appended)
 
     def _set_length(self, length: int) -> None:
         """There will be no more than these tasks."""
@@ -551,6 +560,7 @@ class IMapUnorderedIterator(IMapIterator, _standard.IMapUnorderedIterator):  # t
             self._condition.notify_all()
 
     def _append(self, task: Any) -> None:
+        self._appended += 1
         self._tasks.append(task)
         if self._waiting:
             self._arrive()

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use procpool_engine::launch::{ExitStatus, LaunchEvent};
 use procpool_engine::{self as engine, Config, Parts, Pool, PoolError, Refusal};
-use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyException, PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyIterator, PyTuple};
 
 use crate::encode::Encoder;
 use crate::frame::Frame;
@@ -79,6 +79,29 @@ fn failed(error: PoolError) -> PyErr {
     }
 }
 
+impl Engine {
+    fn accept(
+        &self,
+        py: Python<'_>,
+        call: u8,
+        function: &Py<Function>,
+        argument: &Bound<'_, PyAny>,
+        limits: Option<&Limits>,
+    ) -> PyResult<Option<Task>> {
+        let limits = limits.map_or_else(engine::Limits::default, Limits::of_task);
+        debug_assert!(Call::from_number(call).is_some());
+        let encoded = self.encoder.encode(call, Some(function.get()), argument)?;
+        match encoded.send(py, |parts| self.pool.try_submit(parts, limits)) {
+            Ok(task) => {
+                let function = function.clone_ref(py);
+                Ok(Some(Task::new(task, function, self.host.clone(), self.notices.clone())))
+            }
+            Err(Refusal::Full { .. }) => Ok(None),
+            Err(refusal) => Err(refused(py, &self.host, &refusal)),
+        }
+    }
+}
+
 #[pymethods]
 impl Engine {
     /// Starts a pool. `start(seat, descriptors)` is called for the first workers, here and now, and gives their pids.
@@ -138,14 +161,32 @@ impl Engine {
         argument: &Bound<'_, PyAny>,
         limits: Option<&Limits>,
     ) -> PyResult<Option<Task>> {
-        let limits = limits.map_or_else(engine::Limits::default, Limits::of_task);
-        debug_assert!(Call::from_number(call).is_some());
-        let encoded = self.encoder.encode(call, Some(function.get()), argument)?;
-        match encoded.send(py, |parts| self.pool.try_submit(parts, limits)) {
-            Ok(task) => Ok(Some(Task::new(task, function, self.host.clone(), self.notices.clone()))),
-            Err(Refusal::Full { .. }) => Ok(None),
-            Err(refusal) => Err(refused(py, &self.host, &refusal)),
+        self.accept(py, call, &function, argument, limits)
+    }
+
+    /// As `submit`, for each of `arguments`: the tasks go to `keep`, each as soon as it is accepted. Gives why there are
+    /// no more: `None` if the arguments are at their end, `()` after `most`, and else the argument in a tuple that found
+    /// no room or could not be encoded.
+    #[allow(clippy::too_many_arguments, reason = "what a call is, once for many tasks")]
+    fn submit_each<'py>(
+        &self,
+        py: Python<'py>,
+        call: u8,
+        function: Py<Function>,
+        arguments: &Bound<'py, PyIterator>,
+        limits: Option<&Limits>,
+        keep: &Bound<'py, PyAny>,
+        most: usize,
+    ) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        for _ in 0..most {
+            let Some(argument) = arguments.clone().next().transpose()? else { return Ok(None) };
+            match self.accept(py, call, &function, &argument, limits) {
+                Ok(Some(task)) => keep.call1((task,))?,
+                Err(error) if !error.is_instance_of::<PyException>(py) => return Err(error),
+                Ok(None) | Err(_) => return PyTuple::new(py, [argument]).map(Some),
+            };
         }
+        Ok(Some(PyTuple::empty(py)))
     }
 
     // ---- processes ----

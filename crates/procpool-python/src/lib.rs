@@ -40,5 +40,7 @@ mod _procpool {
     #[pymodule_export]
     use crate::task::Task;
     #[pymodule_export]
+    use crate::task::take_values;
+    #[pymodule_export]
     use crate::worker::work;
 }

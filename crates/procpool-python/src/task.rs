@@ -7,7 +7,7 @@ use procpool_engine::os::process::ExitStatus;
 use procpool_engine::{self as engine, Breakdown, Death, Failure, Outcome, Payload, TimeLimit};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyList, PyTuple};
 
 use crate::decode::Message;
 use crate::function::Function;
@@ -50,13 +50,18 @@ impl Task {
         self.task.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Takes the outcome, which is there, and makes it Python's; only the first caller does, the others wait for that.
+    /// Takes the task, which has ended. Only where another thread looks at it is the interpreter's lock given up: that
+    /// thread may want it.
+    fn take(&self, py: Python<'_>) -> Option<engine::Task> {
+        let free = self.task.try_write().ok().map(|mut task| task.take());
+        free.unwrap_or_else(|| {
+            py.detach(|| self.task.write().unwrap_or_else(std::sync::PoisonError::into_inner).take())
+        })
+    }
+
+    /// Makes the outcome, which is there, Python's; only the first caller does, the others wait for that.
     fn settle(&self, py: Python<'_>) -> &Ended {
-        let taken = py.detach(|| {
-            let mut task = self.task.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-            task.take().map(engine::Task::take)
-        });
-        if let Some(outcome) = taken {
+        if let Some(outcome) = self.take(py).map(engine::Task::take) {
             let ended = self.read(py, outcome);
             return self.ended.get_or_init(|| ended);
         }
@@ -141,6 +146,27 @@ pub(crate) fn broken(py: Python<'_>, why: &Breakdown) -> PyResult<Py<PyTuple>> {
 /// Seconds as people give them: none are for ever, and less than none are none.
 pub(crate) fn span(seconds: Option<f64>) -> Option<Duration> {
     seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
+}
+
+/// Takes values out of `tasks`, from `start` to `end`, and leaves `None` in their places. Gives where it stopped: at `end`, or
+/// at what is no task, has not ended, or ended with an error.
+#[pyfunction]
+pub(crate) fn take_values(
+    py: Python<'_>,
+    tasks: &Bound<'_, PyList>,
+    start: usize,
+    end: usize,
+    values: &Bound<'_, PyList>,
+) -> PyResult<usize> {
+    for index in start..end {
+        let item = tasks.get_item(index)?;
+        let Ok(task) = item.cast::<Task>().map(Bound::get) else { return Ok(index) };
+        let ended = task.ended.get().or_else(|| task.is_ended().then(|| task.settle(py)));
+        let Some((true, value)) = ended else { return Ok(index) };
+        values.append(value)?;
+        tasks.set_item(index, py.None())?;
+    }
+    Ok(end)
 }
 
 #[pymethods]
