@@ -441,15 +441,16 @@ class IMapIterator(_standard.IMapIterator):  # type: ignore[type-arg]
     def __init__(self, pool: Any) -> None:
         self._pool = pool
         self._job = next(job_counter)
-        self._condition = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._condition = threading.Condition(self._lock)
         #: Tasks whose results were not given yet, in order.
         self._tasks: deque[Any] = deque()
         #: How many tasks there were so far, how many of them were taken, and how many there will be.
         self._appended = 0
         self._index = 0
         self._length: Optional[int] = None
-        #: How many threads wait for a task.
-        self._waiting = 0
+        #: Whether somebody waits for a task, who was not told yet that there is one.
+        self._waits = False
         #: Gives one more task, where the input is only read as results are taken.
         self._pull: Optional[Callable[[], bool]] = None
         pool._cache.add(self._job, self)
@@ -459,8 +460,9 @@ class IMapIterator(_standard.IMapIterator):  # type: ignore[type-arg]
     def _append(self, task: Any) -> None:
         self._appended += 1
         self._tasks.append(task)
-        if self._waiting:
+        if self._waits:
             with self._condition:
+                self._waits = False
                 self._condition.notify_all()
 
     def _end_input(self) -> None:
@@ -501,9 +503,18 @@ class IMapIterator(_standard.IMapIterator):  # type: ignore[type-arg]
 
     def next(self, timeout: Optional[float] = None) -> Any:
         """The next result. After `timeout` seconds `multiprocessing.TimeoutError`; the iterator can be used on."""
-        deadline = deadline_after(timeout)
+        # What is waited for without a timeout costs no look at the clock.
+        deadline = None if timeout is None else deadline_after(timeout)
         task = self._take(deadline)
-        outcome = self._outcome_of(task, deadline)
+        try:
+            outcome: Optional[Outcome] = task.outcome(None if timeout is None else left(deadline))
+        except BaseException:
+            self._tasks.appendleft(task)
+            raise
+        if outcome is None:
+            self._tasks.appendleft(task)
+            raise TimeoutError
+        self._index += 1
         if self._pull is not None and not self._pull():
             self._pull = None
         success, value = outcome
@@ -519,29 +530,16 @@ class IMapIterator(_standard.IMapIterator):  # type: ignore[type-arg]
         except IndexError:
             pass
         with self._condition:
-            self._waiting += 1
-            try:
-                while not self._tasks:
-                    if self._length is not None:
-                        self._done()
-                        raise StopIteration
-                    if time_is_over(deadline) or not self._condition.wait(left(deadline)):
-                        raise TimeoutError
-                return self._tasks.popleft()
-            finally:
-                self._waiting -= 1
-
-    def _outcome_of(self, task: Any, deadline: Optional[float]) -> Outcome:
-        try:
-            outcome: Optional[Outcome] = task.outcome(left(deadline))
-        except BaseException:
-            self._tasks.appendleft(task)
-            raise
-        if outcome is None:
-            self._tasks.appendleft(task)
-            raise TimeoutError
-        self._index += 1
-        return outcome
+            while True:
+                # Before the look: whoever adds a task looks at this after that.
+                self._waits = True
+                if self._tasks:
+                    return self._tasks.popleft()
+                if self._length is not None:
+                    self._done()
+                    raise StopIteration
+                if time_is_over(deadline) or not self._condition.wait(left(deadline)):
+                    raise TimeoutError
 
 
 class IMapUnorderedIterator(IMapIterator, _standard.IMapUnorderedIterator):  # type: ignore[type-arg]
@@ -556,30 +554,28 @@ class IMapUnorderedIterator(IMapIterator, _standard.IMapUnorderedIterator):  # t
 
     def _arrive(self) -> None:
         with self._condition:
+            self._waits = False
             self._arrivals += 1
             self._condition.notify_all()
 
     def _append(self, task: Any) -> None:
         self._appended += 1
         self._tasks.append(task)
-        if self._waiting:
+        if self._waits:
             self._arrive()
 
     def _take(self, deadline: Optional[float]) -> Any:
-        task = self._first_ended()
-        if task is not None:
-            return task
-        with self._condition:
-            self._waiting += 1
-        try:
-            return self._wait_for_first(deadline)
-        finally:
-            with self._condition:
-                self._waiting -= 1
+        tasks = self._tasks
+        with self._lock:
+            # As it mostly is: the results arrive in order.
+            if tasks and not self._noticed and tasks[0].is_ended():
+                return tasks.popleft()
+        return self._wait_for_first(deadline)
 
     def _wait_for_first(self, deadline: Optional[float]) -> Any:
         while True:
             seen = self._arrivals
+            self._waits = True
             task = self._first_ended()
             if task is not None:
                 return task
@@ -596,23 +592,28 @@ class IMapUnorderedIterator(IMapIterator, _standard.IMapUnorderedIterator):  # t
         pool = self._pool
         if pool is not None:
             pool._serve_notices()
-        for task in self._front():
+        with self._lock:
+            front = self._front()
+        for task in front:
             if id(task) not in self._noticed:
                 self._noticed.add(id(task))
                 task.notify(self._arrive)
 
     def _front(self) -> list[Any]:
+        """The tasks of which one is the next to end. Only with the lock, or others may take of them meanwhile."""
         pool = self._pool
         if pool is not None:
             self._width = max(self._width, pool._processes + 1)
-        return list(itertools.islice(self._tasks, self._width))
+        tasks = self._tasks
+        # Not by an iterator: tasks are added at any moment.
+        return [tasks[place] for place in range(min(len(tasks), self._width))]
 
     def _first_ended(self) -> Any:
         # Two threads may find the same one.
-        with self._condition:
+        with self._lock:
             for place, task in enumerate(self._front()):
                 if task.is_ended() and (place == 0 or type(task) is not FailedInput):
-                    self._tasks.remove(task)
+                    del self._tasks[place]
                     self._noticed.discard(id(task))
                     return task
         return None
