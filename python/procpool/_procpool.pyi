@@ -66,7 +66,8 @@ class Task:
 
 def take_values(tasks: list[Any], start: int, end: int, values: list[Any]) -> int:
     """Takes values out of `tasks`, from `start` to `end`, and leaves `None` in their places. Gives where it stopped: at
-    `end`, or at what is no task, has not ended, or ended with an error."""
+    `end`, at what is no task, has not ended, or ended with an error, and after what was so big that others should have
+    the interpreter."""
 
 @final
 class Sandbox:
@@ -151,8 +152,8 @@ class Engine:
         most: int,
     ) -> Optional[tuple[Any, ...]]:
         """As `submit`, for each of `arguments`: the tasks go to `keep`, each as soon as it is accepted. Gives why there
-        are no more: `None` if the arguments are at their end, `()` after `most`, and else the argument in a tuple that
-        found no room or could not be encoded."""
+        are no more: `None` if the arguments are at their end, `()` after `most` or where others should have the
+        interpreter, and else the argument in a tuple that found no room or could not be encoded."""
 
     @property
     def descriptors(self) -> Optional[tuple[int, ...]]:

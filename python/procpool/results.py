@@ -393,22 +393,29 @@ class MapResult(ApplyResult, _standard.MapResult):  # type: ignore[type-arg]
 
     def _collect_locked(self, deadline: Optional[float]) -> Optional[Outcome]:
         tasks = self._tasks
-        keep = self._values.append if self._chunksize == 1 else self._values.extend
         for start in range(0, len(tasks), self._STRIDE):
             end = min(start + self._STRIDE, len(tasks))
             last = tasks[end - 1]
             if last is not None and not last.wait(left(deadline)):
                 return None
-            taken = start
+            if not self._take(start, end, deadline):
+                return None
+        return (True, self._values) if self._error is None else (False, self._error)
+
+    def _take(self, index: int, end: int, deadline: Optional[float]) -> bool:
+        """Takes the outcomes of the tasks from `index` to `end`; False when the time was over first."""
+        tasks = self._tasks
+        keep = self._values.append if self._chunksize == 1 else self._values.extend
+        while index < end:
             if self._chunksize == 1 and self._error is None:
-                taken = _procpool.take_values(tasks, start, end, self._values)
-            for index in range(taken, end):
-                task = tasks[index]
-                if task is None:
-                    continue
+                index = _procpool.take_values(tasks, index, end, self._values)
+                if index == end:
+                    break
+            task = tasks[index]
+            if task is not None:
                 outcome = task.outcome(left(deadline))
                 if outcome is None:
-                    return None
+                    return False
                 tasks[index] = None
                 success, value = outcome
                 if self._error is None:
@@ -416,7 +423,8 @@ class MapResult(ApplyResult, _standard.MapResult):  # type: ignore[type-arg]
                         keep(value)
                     else:
                         self._error = value
-        return (True, self._values) if self._error is None else (False, self._error)
+            index += 1
+        return True
 
     def _take_ended(self) -> None:
         for task in list(self._tasks):

@@ -77,14 +77,10 @@ def submit_each(
     def submit_one(argument: Any) -> None:
         keep(submit(engine, cache, call, func, argument, limits))
 
-    for first in items:
-        submit_one(first)
-        yield
-        break
     try:
         function = pickling.encode_function(func)
     except Exception:
-        # Nor can any of the others be sent.
+        # Then it is said of each.
         yield from map(submit_one, items)
         return
     while (left_over := engine.submit_each(call, function, items, limits, keep, most)) is not None:
