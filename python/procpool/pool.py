@@ -22,7 +22,6 @@ from multiprocessing.pool import (  # type: ignore[attr-defined]
     starmapstar as starmapstar,
     worker as worker,
 )
-from typing import Any, Callable, Iterable, Iterator, Optional, TextIO
 
 from . import _procpool, dumping, pickling
 from .crew import Crew
@@ -40,9 +39,14 @@ from .results import (
     _Chunked,
     job_counter as job_counter,
 )
-from .stats import Stats
 from .submission import APPLY, MAP, ONE, SPREAD, STARMAP, STRIDE, make_limits, submit, submit_each
 from .worker import Attachment, check_place, main as _work, maybe_encoding_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, Iterator, Optional, TextIO
+
+    from .stats import Stats
 
 __all__ = ["Pool", "ThreadPool"]
 
@@ -436,6 +440,8 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
 
     def stats(self) -> Stats:
         """What the pool does now."""
+        from .stats import Stats
+
         return Stats.of(self._engine)
 
     def dump(self, file: Optional[TextIO] = None) -> str:
@@ -520,7 +526,7 @@ class _TaskQueue:
 
     def qsize(self) -> int:
         """Calls that no worker has taken up."""
-        return Stats.of(self._pool._engine).queued
+        return self._pool._engine.stats()["queued"]
 
     def empty(self) -> bool:
         return self.qsize() == 0

@@ -11,14 +11,17 @@ import threading
 from collections import deque
 from multiprocessing import TimeoutError, pool as _standard
 from types import GenericAlias
-from typing import Any, Callable, Generator, Optional
 
 from . import _procpool
 from .deadlines import deadline_after, left, time_is_over
 
-job_counter = itertools.count()
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Generator, Optional
 
-Outcome = tuple[bool, Any]
+    Outcome = tuple[bool, Any]
+
+job_counter = itertools.count()
 
 
 class FailedTask:
@@ -58,7 +61,7 @@ class FailedInput(FailedTask):
     """Stands in the place of items that could not be read: after all that were read before."""
 
 
-class Cache(dict[int, Any]):
+class Cache(dict[int, "Any"]):
     """The results that are not settled, by job. What it says is true at the moment when it is asked."""
 
     #: With so many entries it is looked over for jobs that have ended meanwhile.

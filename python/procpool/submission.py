@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import operator
 import time
-from typing import Any, Callable, Iterable, Iterator, Optional
 
 from . import _procpool, pickling
 from .results import Cache, FailedTask
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, Iterator, Optional
 
 #: How a task's function takes what comes along; the numbers are the compiled part's.
 APPLY, SPREAD, ONE, MAP, STARMAP = range(5)
