@@ -13,4 +13,6 @@ if ! cmp --silent benches/python/requirements.txt "$environment/requirements.txt
     cp benches/python/requirements.txt "$environment"
 fi
 echo "$PWD/python" >"$("$environment/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/procpool.pth"
+# As pip leaves a package: an import must not compile it each time, where interpreters are told to write no bytecode.
+"$environment/bin/python" -m compileall -q python/procpool
 exec "$environment/bin/python" benches/python "$@"

@@ -10,9 +10,12 @@
 from __future__ import annotations
 
 from multiprocessing import TimeoutError, cpu_count
-from typing import TYPE_CHECKING, Any
 
+#: As type checkers know it: `typing` itself would be a sixth of all that is imported.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from . import errors as errors, futures as futures, pool as pool
     from ._procpool import Sandbox
     from .dumping import dump_on_signal

@@ -2,7 +2,7 @@
 
 import os
 import pickle
-from typing import Any, Callable, Optional, Sequence, TypedDict, Union, final
+from typing import Any, Callable, Iterator, Optional, Sequence, TypedDict, Union, final
 
 class _Numbers(TypedDict):
     accepted: int
@@ -63,6 +63,11 @@ class Task:
     @property
     def function(self) -> Function:
         """What it calls."""
+
+def take_values(tasks: list[Any], start: int, end: int, values: list[Any]) -> int:
+    """Takes values out of `tasks`, from `start` to `end`, and leaves `None` in their places. Gives where it stopped: at
+    `end`, at what is no task, has not ended, or ended with an error, and after what was so big that others should have
+    the interpreter."""
 
 @final
 class Sandbox:
@@ -136,6 +141,19 @@ class Engine:
         limits: Optional[Limits] = None,
     ) -> Optional[Task]:
         """Accepts a task. `None` when there is no room for it now."""
+
+    def submit_each(
+        self,
+        call: int,
+        function: Function,
+        arguments: Iterator[Any],
+        limits: Optional[Limits],
+        keep: Callable[[Task], object],
+        most: int,
+    ) -> Optional[tuple[Any, ...]]:
+        """As `submit`, for each of `arguments`: the tasks go to `keep`, each as soon as it is accepted. Gives why there
+        are no more: `None` if the arguments are at their end, `()` after `most` or where others should have the
+        interpreter, and else the argument in a tuple that found no room or could not be encoded."""
 
     @property
     def descriptors(self) -> Optional[tuple[int, ...]]:

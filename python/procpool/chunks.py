@@ -10,9 +10,12 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from typing import Any, Callable, Iterable, Iterator, Literal, Optional, Union
 
-Chunksize = Union[int, Literal["auto"]]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, Iterator, Literal, Optional, Union
+
+    Chunksize = Union[int, Literal["auto"]]
 
 #: No chunk of a map is more than an 8th of a worker's share in what is left, nor less than a 32nd of its share in the
 #: whole. So does the Rust crate, and ARCHITECTURE.md says why.

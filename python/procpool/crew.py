@@ -14,13 +14,16 @@ import time
 from collections import deque
 from multiprocessing import process as mp_process
 from multiprocessing.connection import wait
-from typing import Any, Callable, NamedTuple, Optional
 
 from . import _procpool, installation, interrupts, stacks, worker
 from .deadlines import left
 
-#: Makes the process object for a seat.
-MakeProcess = Callable[[worker.Attachment], Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional
+
+    #: Makes the process object for a seat.
+    MakeProcess = Callable[[worker.Attachment], Any]
 
 #: What the standard library says of a process whose fork server died before it.
 _MADE_UP = 255
@@ -32,17 +35,18 @@ _PAUSES = (0.001, 0.01, 0.1)
 _OBITUARIES = 64
 
 
-class _Seated(NamedTuple):
-    seat: int
-    process: Any
-    pid: int
-    #: What becomes readable when it is dead.
-    watched: Any
-    pidfd: Optional[int]
-    #: Where its stack can be asked for.
-    stacks: Optional[int]
-    #: The process that is its parent, where that is a fork server.
-    server: Optional[int]
+class _Seated:
+    def __init__(self, seat: int, process: Any, pid: int, stacks: Optional[int]) -> None:
+        self.seat = seat
+        self.process = process
+        self.pid = pid
+        self.pidfd = _open_pidfd(pid)
+        #: What becomes readable when it is dead.
+        self.watched: Any = process.sentinel if self.pidfd is None else self.pidfd
+        #: Where its stack can be asked for.
+        self.stacks = stacks
+        #: The process that is its parent, where that is a fork server.
+        self.server = _fork_server_of(process)
 
     def close(self) -> None:
         """Closes what only the parent of a living worker needs."""
@@ -94,9 +98,7 @@ class Crew:
             self.processes.append(process)
             pid = getattr(process, "pid", None)
             if pid is not None:
-                pidfd = _open_pidfd(pid)
-                watched = process.sentinel if pidfd is None else pidfd
-                self._seated[seat] = _Seated(seat, process, pid, watched, pidfd, place, _fork_server_of(process))
+                self._seated[seat] = _Seated(seat, process, pid, place)
                 place = None
         finally:
             if place is not None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Optional
 
-Deadline = Optional[float]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+    Deadline = Optional[float]
 
 
 def deadline_after(timeout: Optional[float]) -> Deadline:

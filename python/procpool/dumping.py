@@ -9,10 +9,13 @@ import textwrap
 import threading
 import traceback
 import weakref
-from typing import Any, Optional, TextIO
 
 from . import _procpool, pickling, stacks
 from .crew import Crew
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Optional, TextIO
 
 #: The pools and executors of this process.
 _owners: weakref.WeakSet[Any] = weakref.WeakSet()

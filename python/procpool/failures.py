@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
-
 from . import _procpool, pickling
 from .crew import Crew
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Optional
 
 
 class Failures:

@@ -11,16 +11,21 @@ from concurrent.futures import Executor, _base
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 from functools import partial
 from multiprocessing import get_context
-from typing import Any, Callable, Iterable, Iterator, Optional, TextIO, Union
 
 from . import _procpool, dumping, pickling, worker
 from .crew import Crew
-from .deadlines import Deadline, deadline_after, left
+from .deadlines import deadline_after, left
 from .failures import Failures
 from .pool import GRACE, _checked_buffersize, _handle_results, default_processes
 from .results import Cache, FailedTask
-from .stats import Stats
 from .submission import APPLY, ONE, SPREAD, STARMAP, make_limits, submit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, Iterator, Optional, TextIO, Union
+
+    from .deadlines import Deadline
+    from .stats import Stats
 
 __all__ = ["BrokenProcessPool", "Future", "ProcessPoolExecutor"]
 
@@ -28,7 +33,7 @@ _ENDED = "A process in the process pool was terminated abruptly while the future
 _BROKEN = "A child process terminated abruptly, the process pool is not usable anymore"
 
 
-class Future(_base.Future[Any]):
+class Future(_base.Future["Any"]):
     """A future that looks at its task: whoever waits for the result waits for the task itself.
 
     The standard library's functions read and change the private parts of futures. Here these are views of the task; the
@@ -573,6 +578,8 @@ class ProcessPoolExecutor(_Calls, Executor):
 
     def stats(self) -> Stats:
         """What the executor does now."""
+        from .stats import Stats
+
         if self._engine is None:
             return Stats(0, 0, 0, 0, 0, 0, 0, [])
         return Stats.of(self._engine)
@@ -651,7 +658,7 @@ class _Backlog:
 
     def qsize(self) -> int:
         """Calls that no worker has taken up."""
-        return 0 if self._engine is None else Stats.of(self._engine).queued
+        return 0 if self._engine is None else self._engine.stats()["queued"]
 
     def close(self) -> None:
         """Nothing is to be closed."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import multiprocessing.pool
 import sys
 import types
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: Names that hold other objects now: (namespace, name, original). Empty while nothing is installed.
 _replaced: list[tuple[dict[str, Any], str, Any]] = []

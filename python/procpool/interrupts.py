@@ -9,8 +9,11 @@ from __future__ import annotations
 import contextlib
 import operator
 import signal
-from multiprocessing import get_start_method, resource_tracker
-from typing import Any, Iterator
+from multiprocessing import get_start_method
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Iterator
 
 _CTRL_C = {signal.SIGINT}
 
@@ -25,6 +28,8 @@ def held_back_in(process: Any) -> Iterator[None]:
         yield
         return
     if method == "spawn":
+        from multiprocessing import resource_tracker
+
         # It would be started together with the first process, and would clear the mask.
         resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _CTRL_C)

@@ -14,9 +14,12 @@ import pickle
 import sys
 import types
 from multiprocessing import reduction
-from typing import Any, Callable, Optional
 
 from . import _procpool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional
 
 loads = pickle.loads
 

@@ -22,10 +22,9 @@ from multiprocessing.pool import (  # type: ignore[attr-defined]
     starmapstar as starmapstar,
     worker as worker,
 )
-from typing import Any, Callable, Iterable, Iterator, Optional, TextIO
 
 from . import _procpool, dumping, pickling
-from .chunks import AHEAD, Chunksize, Pace, batches, guided
+from .chunks import AHEAD, Pace, batches, guided
 from .crew import Crew
 from .deadlines import deadline_after, left, time_is_over
 from .failures import Failures
@@ -41,9 +40,15 @@ from .results import (
     _Chunked,
     job_counter as job_counter,
 )
-from .stats import Stats
-from .submission import APPLY, MAP, ONE, SPREAD, STARMAP, make_limits, submit, submit_each
+from .submission import APPLY, MAP, ONE, SPREAD, STARMAP, STRIDE, make_limits, submit, submit_each
 from .worker import Attachment, check_place, main as _work, maybe_encoding_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, Iterator, Optional, TextIO
+
+    from .chunks import Chunksize
+    from .stats import Stats
 
 __all__ = ["Pool", "ThreadPool"]
 
@@ -152,22 +157,39 @@ class _Calls:
         chunksize = _checked_chunksize(chunksize)
         result = MapResult(pool, chunksize, callback, error_callback)
         if chunksize == 1:
-            tasks = self._tasks(call_one, func, iterable)
+            call, arguments = call_one, iterable
         elif chunksize == "auto":
             length = len(iterable)  # type: ignore[arg-type]
-            tasks = self._tasks(call_many, func, guided(iterable, length, workers))
+            call, arguments = call_many, guided(iterable, length, workers)
         else:
-            tasks = self._tasks(call_many, func, batches(iterable, chunksize))
-        result._begin_all(list(tasks))
+            call, arguments = call_many, batches(iterable, chunksize)
+        tasks: list[Any] = []
+        for _ in self._submit_each(call, func, arguments, tasks.append):
+            pass
+        result._begin_all(tasks)
         return result
 
     def _tasks(self, call: int, func: Callable[..., Any], arguments: Iterable[Any]) -> Iterator[Any]:
-        """Submits what there is to do, one task at a time. Where the input itself goes wrong, that is the last."""
+        """Submits what there is to do, one task at a time, and gives each."""
+        taken: list[Any] = []
+        for _ in self._submit_each(call, func, arguments, taken.append, most=1):
+            yield taken.pop()
+
+    def _submit_each(
+        self,
+        call: int,
+        func: Callable[..., Any],
+        arguments: Iterable[Any],
+        keep: Callable[[Any], object],
+        most: int = STRIDE,
+    ) -> Iterator[None]:
+        """Submits what there is to do, step by step. Where the input itself goes wrong, that is the last task."""
         pool = self._target
         try:
-            yield from submit_each(pool._engine, pool._cache, call, func, arguments, self._limits)
+            yield from submit_each(pool._engine, pool._cache, call, func, arguments, self._limits, keep, most)
         except Exception as error:
-            yield FailedInput(error, pool._engine)
+            keep(FailedInput(error, pool._engine))
+            yield
 
     # ---- iterators ----
 
@@ -206,19 +228,20 @@ class _Calls:
         chunksize = _checked_chunksize(chunksize)
         buffersize = _checked_buffersize(self._buffersize if buffersize is None else buffersize)
         iterator = kind(pool)
+        steps: Iterator[None]
         if chunksize == "auto":
             workers = max(1, len(pool._pool))
             ahead = min(AHEAD * workers, buffersize or AHEAD * workers)
             pace = Pace(workers, ahead, buffersize and buffersize // ahead)
             tasks = pace.tasks(partial(self._tasks, MAP, func), iterable)
-        elif chunksize == 1:
-            ahead = buffersize or 0
-            tasks = self._tasks(ONE, func, iterable)
+            steps = map(iterator._append, tasks)
         else:
             ahead = -(-(buffersize or 0) // chunksize)
-            tasks = self._tasks(MAP, func, batches(iterable, chunksize))
+            call, arguments = (ONE, iterable) if chunksize == 1 else (MAP, batches(iterable, chunksize))
+            tasks = self._tasks(call, func, arguments)
+            steps = self._submit_each(call, func, arguments, iterator._append)
         if buffersize is None:
-            pool._feed(tasks, iterator)
+            pool._feed(steps, iterator)
         else:
             _feed_as_taken(pool, tasks, iterator, ahead)
         return iterator if chunksize == 1 else _Chunked(iterator)
@@ -226,20 +249,18 @@ class _Calls:
 
 def _feed_as_taken(pool: Pool, tasks: Iterator[Any], iterator: IMapIterator, ahead: int) -> None:
     """Lets `iterator` read its own input, a task for each that it gives."""
-    count = itertools.count(1)
     lock = threading.Lock()
 
     def pull() -> bool:
         with lock:
             task = next(tasks, None)
             if task is None:
-                iterator._set_length(next(count) - 1)
+                iterator._end_input()
                 return False
-            number = next(count)
         iterator._append(task)
         if pool._state != RUN and isinstance(task, FailedTask):
             # It takes nothing any more. That is said once, in the place of the first item that it did not take.
-            iterator._set_length(number)
+            iterator._end_input()
             return False
         return True
 
@@ -346,9 +367,10 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
     ) -> Any:
         return submit(self._engine, self._cache, call, func, argument, limits)
 
-    def _feed(self, tasks: Iterator[Any], iterator: IMapIterator) -> None:
-        """Gives `iterator` all of `tasks`, in a thread, since nobody knows how long the input takes to come."""
-        thread = threading.Thread(target=_feed, args=(self, tasks, iterator), name="procpool-feeder", daemon=True)
+    def _feed(self, steps: Iterator[None], iterator: IMapIterator) -> None:
+        """Takes all of `steps`, which give `iterator` its tasks, in a thread: nobody knows how long the input takes to
+        come."""
+        thread = threading.Thread(target=_feed, args=(self, steps, iterator), name="procpool-feeder", daemon=True)
         self._feeders = [feeder for feeder in self._feeders if feeder.is_alive()]
         thread.start()
         self._feeders.append(thread)
@@ -436,6 +458,8 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
 
     def stats(self) -> Stats:
         """What the pool does now."""
+        from .stats import Stats
+
         return Stats.of(self._engine)
 
     def dump(self, file: Optional[TextIO] = None) -> str:
@@ -520,7 +544,7 @@ class _TaskQueue:
 
     def qsize(self) -> int:
         """Calls that no worker has taken up."""
-        return Stats.of(self._pool._engine).queued
+        return self._pool._engine.stats()["queued"]
 
     def empty(self) -> bool:
         return self.qsize() == 0
@@ -531,10 +555,6 @@ class _TaskQueue:
         pool = self._pool
         cache = self._cache
 
-        def submitted() -> Iterator[Any]:
-            for _job, _index, func, args, kwds in tasks:
-                yield pool._submit(APPLY, func, (args, kwds))
-
         job, first = None, next(iter(tasks), None)
         if first is not None:
             job = first[0]
@@ -543,7 +563,13 @@ class _TaskQueue:
         if iterator is None:
             set_length(0) if set_length else None
             return
-        pool._feed(submitted(), iterator)
+        keep = iterator._append
+
+        def submit_all() -> Iterator[None]:
+            for _job, _index, func, args, kwds in tasks:
+                yield keep(pool._submit(APPLY, func, (args, kwds)))
+
+        pool._feed(submit_all(), iterator)
 
 
 def _make_process(
@@ -569,19 +595,15 @@ def _handle_results(engine: _procpool.Engine) -> None:
     del engine
 
 
-def _feed(pool: Pool, tasks: Iterator[Any], iterator: IMapIterator) -> None:
-    count = 0
+def _feed(pool: Pool, steps: Iterator[None], iterator: IMapIterator) -> None:
     try:
-        for task in tasks:
-            iterator._append(task)
-            count += 1
+        for _ in steps:
             if pool._state == TERMINATE:
                 break
     except BaseException as error:
         # The input wants to end the interpreter, or the like: whoever takes the results has to know.
         iterator._append(FailedInput(error, pool._engine))
-        count += 1
-    iterator._set_length(count)
+    iterator._end_input()
 
 
 def _close_after(feeders: list[threading.Thread], engine: _procpool.Engine) -> None:

@@ -11,15 +11,19 @@ import threading
 from collections import deque
 from multiprocessing import TimeoutError, pool as _standard
 from types import GenericAlias
-from typing import Any, Callable, Generator, Optional
 
 from . import _procpool
-from .chunks import Chunksize
 from .deadlines import deadline_after, left, time_is_over
 
-job_counter = itertools.count()
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Generator, Optional
 
-Outcome = tuple[bool, Any]
+    from .chunks import Chunksize
+
+    Outcome = tuple[bool, Any]
+
+job_counter = itertools.count()
 
 
 class FailedTask:
@@ -59,7 +63,7 @@ class FailedInput(FailedTask):
     """Stands in the place of items that could not be read: after all that were read before."""
 
 
-class Cache(dict[int, Any]):
+class Cache(dict[int, "Any"]):
     """The results that are not settled, by job. What it says is true at the moment when it is asked."""
 
     #: With so many entries it is looked over for jobs that have ended meanwhile.
@@ -394,19 +398,29 @@ class MapResult(ApplyResult, _standard.MapResult):  # type: ignore[type-arg]
 
     def _collect_locked(self, deadline: Optional[float]) -> Optional[Outcome]:
         tasks = self._tasks
-        keep = self._values.append if self._chunksize == 1 else self._values.extend
         for start in range(0, len(tasks), self._STRIDE):
             end = min(start + self._STRIDE, len(tasks))
             last = tasks[end - 1]
             if last is not None and not last.wait(left(deadline)):
                 return None
-            for index in range(start, end):
-                task = tasks[index]
-                if task is None:
-                    continue
+            if not self._take(start, end, deadline):
+                return None
+        return (True, self._values) if self._error is None else (False, self._error)
+
+    def _take(self, index: int, end: int, deadline: Optional[float]) -> bool:
+        """Takes the outcomes of the tasks from `index` to `end`; False when the time was over first."""
+        tasks = self._tasks
+        keep = self._values.append if self._chunksize == 1 else self._values.extend
+        while index < end:
+            if self._chunksize == 1 and self._error is None:
+                index = _procpool.take_values(tasks, index, end, self._values)
+                if index == end:
+                    break
+            task = tasks[index]
+            if task is not None:
                 outcome = task.outcome(left(deadline))
                 if outcome is None:
-                    return None
+                    return False
                 tasks[index] = None
                 success, value = outcome
                 if self._error is None:
@@ -414,7 +428,8 @@ class MapResult(ApplyResult, _standard.MapResult):  # type: ignore[type-arg]
                         keep(value)
                     else:
                         self._error = value
-        return (True, self._values) if self._error is None else (False, self._error)
+            index += 1
+        return True
 
     def _take_ended(self) -> None:
         for task in list(self._tasks):
@@ -439,13 +454,16 @@ class IMapIterator(_standard.IMapIterator):  # type: ignore[type-arg]
     def __init__(self, pool: Any) -> None:
         self._pool = pool
         self._job = next(job_counter)
-        self._condition = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._condition = threading.Condition(self._lock)
         #: Tasks whose results were not given yet, in order.
         self._tasks: deque[Any] = deque()
+        #: How many tasks there were so far, how many of them were taken, and how many there will be.
+        self._appended = 0
         self._index = 0
         self._length: Optional[int] = None
-        #: How many threads wait for a task.
-        self._waiting = 0
+        #: Whether somebody waits for a task, who was not told yet that there is one.
+        self._waits = False
         #: Gives one more task, where the input is only read as results are taken.
         self._pull: Optional[Callable[[], bool]] = None
         pool._cache.add(self._job, self)
@@ -453,10 +471,15 @@ class IMapIterator(_standard.IMapIterator):  # type: ignore[type-arg]
     # ---- input ----
 
     def _append(self, task: Any) -> None:
+        self._appended += 1
         self._tasks.append(task)
-        if self._waiting:
+        if self._waits:
             with self._condition:
+                self._waits = False
                 self._condition.notify_all()
+
+    def _end_input(self) -> None:
+        self._set_length(self._appended)
 
     def _set_length(self, length: int) -> None:
         """There will be no more than these tasks."""
@@ -493,9 +516,18 @@ class IMapIterator(_standard.IMapIterator):  # type: ignore[type-arg]
 
     def next(self, timeout: Optional[float] = None) -> Any:
         """The next result. After `timeout` seconds `multiprocessing.TimeoutError`; the iterator can be used on."""
-        deadline = deadline_after(timeout)
+        # What is waited for without a timeout costs no look at the clock.
+        deadline = None if timeout is None else deadline_after(timeout)
         task = self._take(deadline)
-        outcome = self._outcome_of(task, deadline)
+        try:
+            outcome: Optional[Outcome] = task.outcome(None if timeout is None else left(deadline))
+        except BaseException:
+            self._tasks.appendleft(task)
+            raise
+        if outcome is None:
+            self._tasks.appendleft(task)
+            raise TimeoutError
+        self._index += 1
         if self._pull is not None and not self._pull():
             self._pull = None
         success, value = outcome
@@ -511,29 +543,16 @@ class IMapIterator(_standard.IMapIterator):  # type: ignore[type-arg]
         except IndexError:
             pass
         with self._condition:
-            self._waiting += 1
-            try:
-                while not self._tasks:
-                    if self._length is not None:
-                        self._done()
-                        raise StopIteration
-                    if time_is_over(deadline) or not self._condition.wait(left(deadline)):
-                        raise TimeoutError
-                return self._tasks.popleft()
-            finally:
-                self._waiting -= 1
-
-    def _outcome_of(self, task: Any, deadline: Optional[float]) -> Outcome:
-        try:
-            outcome: Optional[Outcome] = task.outcome(left(deadline))
-        except BaseException:
-            self._tasks.appendleft(task)
-            raise
-        if outcome is None:
-            self._tasks.appendleft(task)
-            raise TimeoutError
-        self._index += 1
-        return outcome
+            while True:
+                # Before the look: whoever adds a task looks at this after that.
+                self._waits = True
+                if self._tasks:
+                    return self._tasks.popleft()
+                if self._length is not None:
+                    self._done()
+                    raise StopIteration
+                if time_is_over(deadline) or not self._condition.wait(left(deadline)):
+                    raise TimeoutError
 
 
 class IMapUnorderedIterator(IMapIterator, _standard.IMapUnorderedIterator):  # type: ignore[type-arg]
@@ -548,29 +567,28 @@ class IMapUnorderedIterator(IMapIterator, _standard.IMapUnorderedIterator):  # t
 
     def _arrive(self) -> None:
         with self._condition:
+            self._waits = False
             self._arrivals += 1
             self._condition.notify_all()
 
     def _append(self, task: Any) -> None:
+        self._appended += 1
         self._tasks.append(task)
-        if self._waiting:
+        if self._waits:
             self._arrive()
 
     def _take(self, deadline: Optional[float]) -> Any:
-        task = self._first_ended()
-        if task is not None:
-            return task
-        with self._condition:
-            self._waiting += 1
-        try:
-            return self._wait_for_first(deadline)
-        finally:
-            with self._condition:
-                self._waiting -= 1
+        tasks = self._tasks
+        with self._lock:
+            # As it mostly is: the results arrive in order.
+            if tasks and not self._noticed and tasks[0].is_ended():
+                return tasks.popleft()
+        return self._wait_for_first(deadline)
 
     def _wait_for_first(self, deadline: Optional[float]) -> Any:
         while True:
             seen = self._arrivals
+            self._waits = True
             task = self._first_ended()
             if task is not None:
                 return task
@@ -587,23 +605,28 @@ class IMapUnorderedIterator(IMapIterator, _standard.IMapUnorderedIterator):  # t
         pool = self._pool
         if pool is not None:
             pool._serve_notices()
-        for task in self._front():
+        with self._lock:
+            front = self._front()
+        for task in front:
             if id(task) not in self._noticed:
                 self._noticed.add(id(task))
                 task.notify(self._arrive)
 
     def _front(self) -> list[Any]:
+        """The tasks of which one is the next to end. Only with the lock, or others may take of them meanwhile."""
         pool = self._pool
         if pool is not None:
             self._width = max(self._width, pool._processes + 1)
-        return list(itertools.islice(self._tasks, self._width))
+        tasks = self._tasks
+        # Not by an iterator: tasks are added at any moment.
+        return [tasks[place] for place in range(min(len(tasks), self._width))]
 
     def _first_ended(self) -> Any:
         # Two threads may find the same one.
-        with self._condition:
+        with self._lock:
             for place, task in enumerate(self._front()):
                 if task.is_ended() and (place == 0 or type(task) is not FailedInput):
-                    self._tasks.remove(task)
+                    del self._tasks[place]
                     self._noticed.discard(id(task))
                     return task
         return None

@@ -10,7 +10,10 @@ import faulthandler
 import os
 import signal
 import time
-from typing import NamedTuple, Optional
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
 
 #: What asks for a stack, unless the program handles it itself.
 ASKS = signal.SIGUSR2
@@ -28,13 +31,14 @@ PATIENCE = 2.0
 _PAUSE = 0.005
 
 
-class Asked(NamedTuple):
+class Asked:
     """A worker that may be asked."""
 
-    seat: int
-    pid: int
-    pidfd: Optional[int]
-    place: Optional[int]
+    def __init__(self, seat: int, pid: int, pidfd: Optional[int], place: Optional[int]) -> None:
+        self.seat = seat
+        self.pid = pid
+        self.pidfd = pidfd
+        self.place = place
 
 
 def make_place() -> Optional[int]:
@@ -85,7 +89,7 @@ def ask(workers: list[Asked]) -> dict[int, str]:
 def _refusal(worker: Asked) -> Optional[str]:
     if worker.pidfd is None or worker.place is None:
         return "(the system has no means to ask)"
-    if _field(worker.pid, "State").startswith(("T", "t")):
+    if _status(worker.pid).get("State", "").startswith(("T", "t")):
         return "(the process is stopped)"
     if os.fstat(worker.place).st_size == 0:
         return f"(it does not offer its stack: it is just starting, or the program handles {ASKS.name} itself)"
@@ -135,14 +139,16 @@ def _handles(pid: int, number: int) -> bool:
 
 def _has(pid: int, number: int, *names: str) -> bool:
     """Whether a signal is in any of these masks of a process, or of its main thread."""
-    masks = [int(_field(pid, name) or "0", 16) for name in names]
+    status = _status(pid)
+    masks = [int(status.get(name, "0"), 16) for name in names]
     return any(mask >> (number - 1) & 1 for mask in masks)
 
 
-def _field(pid: int, name: str) -> str:
+def _status(pid: int) -> dict[str, str]:
     try:
         with open(f"/proc/{pid}/status") as file:
             lines = file.read().splitlines()
     except OSError:
-        return ""
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(f"{name}:")), "")
+        return {}
+    fields = (line.partition(":") for line in lines)
+    return {name: value.strip() for name, _, value in fields}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import operator
 import time
-from typing import Any, Callable, Iterable, Iterator, Optional
 
 from . import _procpool, pickling
 from .results import Cache, FailedTask
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, Iterator, Optional
 
 #: How a task's function takes what comes along; the numbers are the compiled part's.
 APPLY, SPREAD, ONE, MAP, STARMAP = range(5)
@@ -24,6 +27,9 @@ def make_limits(timeout: Optional[float], deadline: Optional[float], retries: in
         return None
     return _procpool.Limits(timeout, deadline, operator.index(retries))
 
+
+#: So many tasks are submitted at a time: between two times other threads have their turn, and signals are handled.
+STRIDE = 256
 
 #: How long a caller that found no room looks for some at a time, in seconds.
 LOOK_AGAIN = 0.02
@@ -63,18 +69,27 @@ def submit_each(
     call: int,
     func: Callable[..., Any],
     arguments: Iterable[Any],
-    limits: Optional[_procpool.Limits] = None,
-) -> Iterator[Any]:
-    """As `submit`, a task for each of `arguments` when it is asked for; the function is encoded once."""
-    send = engine.submit
-    function: Optional[_procpool.Function] = None
-    for argument in arguments:
-        try:
-            function = function or pickling.encode_function(func)
-            task = send(call, function, argument, limits)
-        except Exception:
-            task = None
-        yield submit(engine, cache, call, func, argument, limits) if task is None else task
+    limits: Optional[_procpool.Limits],
+    keep: Callable[[Any], object],
+    most: int = STRIDE,
+) -> Iterator[None]:
+    """As `submit`, for each of `arguments`: the tasks go to `keep`, each as soon as it is there, at most so many at each
+    step."""
+    items = iter(arguments)
+
+    def submit_one(argument: Any) -> None:
+        keep(submit(engine, cache, call, func, argument, limits))
+
+    try:
+        function = pickling.encode_function(func)
+    except Exception:
+        # Then it is said of each.
+        yield from map(submit_one, items)
+        return
+    while (left_over := engine.submit_each(call, function, items, limits, keep, most)) is not None:
+        for argument in left_over:
+            submit_one(argument)
+        yield
 
 
 def _when_there_is_room(

@@ -10,9 +10,12 @@ import select
 import sys
 import traceback
 from multiprocessing import reduction
-from typing import Any, Callable, Optional
 
 from . import _procpool, interrupts, pickling, stacks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional
 
 #: How deep pools of pools may go. Each level multiplies the processes.
 MAX_DEPTH = 10

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import queue
+import sys
 import threading
 from functools import partial
 from typing import Any, Iterator
@@ -247,7 +248,7 @@ def test_every_thread_that_waits_is_given_what_comes(pool: procpool.Pool, name: 
     takers = [threading.Thread(target=lambda: taken.put(next(results)), daemon=True) for _ in range(3)]
     for taker in takers:
         taker.start()
-    wait_until(lambda: results._waiting == 3, "they wait")
+    wait_until(lambda: len(results._condition._waiters) == 3, "they wait")
     for item in range(3):
         items.put(item)
         # The one that got the last item is not here any more, and the others still wait.
@@ -256,6 +257,42 @@ def test_every_thread_that_waits_is_given_what_comes(pool: procpool.Pool, name: 
     for taker in takers:
         taker.join(LONG)
     assert list(results) == []
+
+
+@BOTH
+def test_results_are_taken_while_input_comes(pool: procpool.Pool, name: str) -> None:
+    """Whoever reads the input and whoever takes results look at the same list, and take turns at any instruction."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(10):
+            assert sorted(getattr(pool, name)(tasks.same, range(10_000))) == list(range(10_000))
+    finally:
+        sys.setswitchinterval(interval)
+
+
+@BOTH
+def test_an_item_is_submitted_when_it_comes_also_after_many(pool: procpool.Pool, name: str) -> None:
+    last = threading.Event()
+
+    def numbers() -> Iterator[int]:
+        yield from range(700)
+        assert last.wait(LONG)
+        yield 700
+
+    results = getattr(pool, name)(tasks.same, numbers())
+    assert sorted(itertools.islice(results, 700)) == list(range(700))
+    last.set()
+    assert list(results) == [700]
+
+
+@BOTH
+def test_after_terminate_an_endless_input_is_read_no_more(name: str) -> None:
+    with procpool.Pool(1) as pool:
+        iterator = getattr(pool, name)(tasks.same, itertools.count())
+        next(iterator)
+    pool.join()
+    wait_until(lambda: iterator._length is not None, "the input is left alone")
 
 
 @BOTH

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from functools import partial
 from typing import Any, Iterator
 
@@ -113,3 +114,32 @@ def test_maps_from_several_pools_at_once() -> None:
         assert first.get(LONG) == [number * number for number in range(200)]
     one.join()
     two.join()
+
+
+def test_what_cannot_be_sent_among_many_is_the_error_and_the_rest_runs(pool: procpool.Pool) -> None:
+    before = pool.stats().done
+    items: list[Any] = [*range(1000)]
+    items[600] = threading.Lock()
+    with pytest.raises(TypeError, match="lock"):
+        pool.map(tasks.same, items, chunksize=1)
+    assert pool.stats().done - before == 999
+
+
+def test_an_error_among_many_is_raised_and_the_first_of_several(pool: procpool.Pool) -> None:
+    calls = [partial(tasks.same, number) for number in range(1000)]
+    for number in (500, 900):
+        calls[number] = partial(tasks.raise_error, ValueError(number))
+    result = pool.map_async(tasks.call, calls, chunksize=1)
+    with pytest.raises(ValueError, match="500"):
+        result.get(LONG)
+
+
+def test_a_map_that_was_waited_for_in_vain_has_all_its_values_later(pool: procpool.Pool, tmp_path: Any) -> None:
+    gate = tmp_path / "gate"
+    calls = [partial(tasks.same, number) for number in range(200)]
+    calls[100] = partial(tasks.wait_for_file, str(gate), 100)
+    result = pool.map_async(tasks.call, calls, chunksize=1)
+    with pytest.raises(procpool.TimeoutError):
+        result.get(0.1)
+    gate.touch()
+    assert result.get(LONG) == list(range(200))

@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyMemoryView};
 
 use crate::buffer::Buffer;
 use crate::frame::{ALIGNMENT, Frame};
+use crate::plain;
 
 /// Pickles that are longer than this are read where they lie.
 const COPIED: usize = 4 << 10;
@@ -41,6 +42,11 @@ impl<'a> Message<'a> {
     /// The object. `loads` is pickle's.
     pub(crate) fn object<'py>(&self, loads: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = loads.py();
+        if self.frame.has_no_buffers()
+            && let Some(object) = plain::read(py, self.rest())
+        {
+            return Ok(object);
+        }
         let data = match self.lease {
             Some(lease) if self.rest().len() > COPIED => {
                 let whole = PyMemoryView::from(Bound::new(py, Buffer::of_head(lease))?.as_any())?;

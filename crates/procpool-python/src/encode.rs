@@ -11,7 +11,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::frame;
+use crate::{frame, plain};
 
 /// Pieces of a pickle that are longer than this are not copied on their way into shared memory.
 const PIECE: usize = 8 << 10;
@@ -129,11 +129,17 @@ impl Encoder {
         object: &Bound<'_, PyAny>,
     ) -> PyResult<Encoded> {
         let py = object.py();
-        let (pieces, buffers) = self.pickle(object)?;
         let name = function.map_or(&[][..], |function| function.data.as_bytes(py));
         let cacheable = function.is_some_and(|function| function.cacheable);
-        let lengths = buffers.iter().map(|buffer| buffer.len_bytes());
-        let mut head = frame::begin(call, cacheable, lengths, name);
+        let mut head = frame::begin(call, cacheable, [].into_iter(), name);
+        if plain::write(object, &mut head) {
+            return Ok(Encoded { head, tail: Vec::new(), buffers: Vec::new() });
+        }
+        let (pieces, buffers) = self.pickle(object)?;
+        if !buffers.is_empty() {
+            let lengths = buffers.iter().map(|buffer| buffer.len_bytes());
+            head = frame::begin(call, cacheable, lengths, name);
+        }
         let mut tail = Vec::new();
         for piece in pieces {
             let piece = Piece::of(piece.bind(py))?;

@@ -6,21 +6,23 @@ use std::time::Duration;
 
 use procpool_engine::launch::{ExitStatus, LaunchEvent};
 use procpool_engine::{self as engine, Config, Parts, Pool, PoolError, Refusal};
-use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyException, PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyIterator, PyTuple};
 
-use crate::encode::Encoder;
+use crate::encode::{Encoded, Encoder};
 use crate::frame::Frame;
 use crate::function::{Call, Function};
 use crate::launcher::{self, Exchange, First, PythonLauncher};
 use crate::limits::Limits;
-use crate::notices::Notices;
 use crate::sandbox::{self, Sandbox};
 use crate::task::{Host, Task, broken, span};
 
 /// How long a wait for workers lasts at most before it looks after signals.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How many bytes are encoded at most before other threads may have the interpreter.
+const AT_ONCE: usize = 64 << 10;
 
 /// A pool of the engine: tasks in, processes wanted, notices out.
 #[pyclass(frozen, module = "procpool._procpool")]
@@ -31,13 +33,12 @@ pub(crate) struct Engine {
     descriptors: Option<Vec<OwnedFd>>,
     encoder: Encoder,
     host: Arc<Host>,
-    notices: Arc<Notices>,
 }
 
 /// Says to the reader of notices that there will be no more, when the pool and all handles are gone.
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.notices.end();
+        self.host.notices.end();
     }
 }
 
@@ -76,6 +77,26 @@ fn failed(error: PoolError) -> PyErr {
         PoolError::Sandbox(error) => Python::attach(|py| sandbox::failed(py, &error)),
         PoolError::Forked => PyRuntimeError::new_err("this pool belongs to the parent process"),
         other => PyRuntimeError::new_err(format!("{other:?}")),
+    }
+}
+
+impl Engine {
+    fn accept<'py>(
+        &self,
+        py: Python<'py>,
+        function: &Py<Function>,
+        encoded: &Encoded,
+        limits: Option<&Limits>,
+    ) -> PyResult<Option<Bound<'py, Task>>> {
+        let limits = limits.map_or_else(engine::Limits::default, Limits::of_task);
+        match encoded.send(py, |parts| self.pool.try_submit(parts, limits)) {
+            Ok(task) => {
+                let function = function.clone_ref(py);
+                Task::new(py, task, function, self.host.clone()).map(Some)
+            }
+            Err(Refusal::Full { .. }) => Ok(None),
+            Err(refusal) => Err(refused(py, &self.host, &refusal)),
+        }
     }
 }
 
@@ -124,28 +145,54 @@ impl Engine {
             return Err(error);
         }
         let encoder = Encoder::new(py, make_pickler, reducers);
-        let host = Arc::new(Host { loads, raised, failed });
-        Ok(Self { pool, exchange, descriptors: kept, encoder, host, notices: Arc::default() })
+        let host = Arc::new(Host { loads, raised, failed, notices: Arc::default() });
+        Ok(Self { pool, exchange, descriptors: kept, encoder, host })
     }
 
     /// Accepts a task: `function` called as `call` says with `argument`. `None` when there is no room for it now.
     #[pyo3(signature = (call, function, argument, limits=None))]
-    fn submit(
+    fn submit<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         call: u8,
         function: Py<Function>,
-        argument: &Bound<'_, PyAny>,
+        argument: &Bound<'py, PyAny>,
         limits: Option<&Limits>,
-    ) -> PyResult<Option<Task>> {
-        let limits = limits.map_or_else(engine::Limits::default, Limits::of_task);
+    ) -> PyResult<Option<Bound<'py, Task>>> {
         debug_assert!(Call::from_number(call).is_some());
         let encoded = self.encoder.encode(call, Some(function.get()), argument)?;
-        match encoded.send(py, |parts| self.pool.try_submit(parts, limits)) {
-            Ok(task) => Ok(Some(Task::new(task, function, self.host.clone(), self.notices.clone()))),
-            Err(Refusal::Full { .. }) => Ok(None),
-            Err(refusal) => Err(refused(py, &self.host, &refusal)),
+        self.accept(py, &function, &encoded, limits)
+    }
+
+    /// As `submit`, for each of `arguments`: the tasks go to `keep`, each as soon as it is accepted. Gives why there are
+    /// no more: `None` if the arguments are at their end, `()` after `most` or where others should have the interpreter,
+    /// and else the argument in a tuple that found no room or could not be encoded.
+    #[allow(clippy::too_many_arguments, reason = "what a call is, once for many tasks")]
+    fn submit_each<'py>(
+        &self,
+        py: Python<'py>,
+        call: u8,
+        function: Py<Function>,
+        arguments: &Bound<'py, PyIterator>,
+        limits: Option<&Limits>,
+        keep: &Bound<'py, PyAny>,
+        most: usize,
+    ) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let mut bytes = 0;
+        for _ in 0..most {
+            let Some(argument) = arguments.clone().next().transpose()? else { return Ok(None) };
+            let encoded = self.encoder.encode(call, Some(function.get()), &argument);
+            bytes += encoded.as_ref().map_or(0, |encoded| encoded.length(py));
+            match encoded.and_then(|encoded| self.accept(py, &function, &encoded, limits)) {
+                Ok(Some(task)) => keep.call1((task,))?,
+                Err(error) if !error.is_instance_of::<PyException>(py) => return Err(error),
+                Ok(None) | Err(_) => return PyTuple::new(py, [argument]).map(Some),
+            };
+            if bytes > AT_ONCE {
+                break;
+            }
         }
+        Ok(Some(PyTuple::empty(py)))
     }
 
     // ---- processes ----
@@ -236,17 +283,17 @@ impl Engine {
 
     /// All notices, as soon as there is one; `None` when there will be no more.
     fn notices(&self, py: Python<'_>) -> Option<Vec<Py<PyAny>>> {
-        py.detach(|| self.notices.take())
+        py.detach(|| self.host.notices.take())
     }
 
     /// Leaves `notice` for the thread that reads the pool's notices.
     fn notify(&self, notice: Py<PyAny>) {
-        self.notices.leave(notice);
+        self.host.notices.leave(notice);
     }
 
     /// There will be no more notices than there are.
     fn end_notices(&self) {
-        self.notices.end();
+        self.host.notices.end();
     }
 
     /// What everybody in the pool is doing, as text. `name` is given the pickles of functions, perhaps cut off.

@@ -13,6 +13,7 @@ mod function;
 mod launcher;
 mod limits;
 mod notices;
+mod plain;
 mod sandbox;
 mod task;
 mod worker;
@@ -38,6 +39,8 @@ mod _procpool {
     use crate::sandbox::Sandbox;
     #[pymodule_export]
     use crate::task::Task;
+    #[pymodule_export]
+    use crate::task::take_values;
     #[pymodule_export]
     use crate::worker::work;
 }

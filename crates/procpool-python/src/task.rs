@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use procpool_engine::os::process::ExitStatus;
 use procpool_engine::{self as engine, Breakdown, Death, Failure, Outcome, Payload, TimeLimit};
+use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyList, PyTuple};
 
 use crate::decode::Message;
 use crate::function::Function;
@@ -20,6 +21,7 @@ pub(crate) struct Host {
     pub(crate) raised: Py<PyAny>,
     /// Why there is no reply becomes an exception: `failed(kind, function, *details)`.
     pub(crate) failed: Py<PyAny>,
+    pub(crate) notices: Arc<Notices>,
 }
 
 /// An outcome as Python sees it: whether it is a value, and the value or the exception.
@@ -33,36 +35,51 @@ pub(crate) struct Task {
     ended: OnceLock<Ended>,
     function: Py<Function>,
     host: Arc<Host>,
-    notices: Arc<Notices>,
 }
 
 impl Task {
-    pub(crate) fn new(
+    /// The object is kept from the garbage collector, which would look at many thousands in vain: before it has an
+    /// outcome, it refers to nothing that could lead back to it.
+    pub(crate) fn new<'py>(
+        py: Python<'py>,
         task: engine::Task,
         function: Py<Function>,
         host: Arc<Host>,
-        notices: Arc<Notices>,
-    ) -> Self {
-        Self { task: RwLock::new(Some(task)), ended: OnceLock::new(), function, host, notices }
+    ) -> PyResult<Bound<'py, Self>> {
+        let task = Self { task: RwLock::new(Some(task)), ended: OnceLock::new(), function, host };
+        let task = Bound::new(py, task)?;
+        // SAFETY: a new object, of a class that is tracked since it has `__traverse__`. To untrack is allowed at any time.
+        unsafe { ffi::PyObject_GC_UnTrack(task.as_ptr().cast()) };
+        Ok(task)
     }
 
     fn task(&self) -> RwLockReadGuard<'_, Option<engine::Task>> {
         self.task.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Takes the outcome, which is there, and makes it Python's; only the first caller does, the others wait for that.
-    fn settle(&self, py: Python<'_>) -> &Ended {
-        let taken = py.detach(|| {
-            let mut task = self.task.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-            task.take().map(engine::Task::take)
-        });
-        if let Some(outcome) = taken {
-            let ended = self.read(py, outcome);
-            return self.ended.get_or_init(|| ended);
+    /// Takes the task, which has ended. Only where another thread looks at it is the interpreter's lock given up: that
+    /// thread may want it.
+    fn take(&self, py: Python<'_>) -> Option<engine::Task> {
+        let free = self.task.try_write().ok().map(|mut task| task.take());
+        free.unwrap_or_else(|| {
+            py.detach(|| self.task.write().unwrap_or_else(std::sync::PoisonError::into_inner).take())
+        })
+    }
+
+    /// Makes the outcome, which is there, Python's; only the first caller does, the others wait for that. Also says whether
+    /// this was quickly done.
+    fn settle<'a>(slf: &'a Bound<'_, Self>) -> (&'a Ended, bool) {
+        let (task, py) = (slf.get(), slf.py());
+        if let Some(outcome) = task.take(py).map(engine::Task::take) {
+            let is_small = matches!(&outcome, Outcome::Returned(payload) if payload.lease().is_none());
+            let ended = task.read(py, outcome);
+            // SAFETY: not tracked since `new`, and here comes only who has taken the task, which is one caller.
+            unsafe { ffi::PyObject_GC_Track(slf.as_ptr().cast()) };
+            return (task.ended.get_or_init(|| ended), is_small);
         }
         loop {
-            if let Some(ended) = self.ended.get() {
-                return ended;
+            if let Some(ended) = task.ended.get() {
+                return (ended, false);
             }
             // Another thread decodes it at this moment.
             py.detach(|| std::thread::sleep(Duration::from_micros(50)));
@@ -143,6 +160,30 @@ pub(crate) fn span(seconds: Option<f64>) -> Option<Duration> {
     seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
 }
 
+/// Takes values out of `tasks`, from `start` to `end`, and leaves `None` in their places. Gives where it stopped: at `end`, at
+/// what is no task, has not ended, or ended with an error, and after what was so big that others should have the interpreter.
+#[pyfunction]
+pub(crate) fn take_values(
+    tasks: &Bound<'_, PyList>,
+    start: usize,
+    end: usize,
+    values: &Bound<'_, PyList>,
+) -> PyResult<usize> {
+    for index in start..end {
+        let item = tasks.get_item(index)?;
+        let Ok(task) = item.cast::<Task>() else { return Ok(index) };
+        let known = task.get().ended.get().map(|ended| (ended, true));
+        let ended = known.or_else(|| task.get().is_ended().then(|| Task::settle(task)));
+        let Some(((true, value), is_quick)) = ended else { return Ok(index) };
+        values.append(value)?;
+        tasks.set_item(index, tasks.py().None())?;
+        if !is_quick {
+            return Ok(index + 1);
+        }
+    }
+    Ok(end)
+}
+
 #[pymethods]
 impl Task {
     /// For the garbage collector: an exception's traceback may well lead back here. The host is not this task's alone.
@@ -169,11 +210,12 @@ impl Task {
     /// Waits, and gives whether it ended with a value, and the value or the exception; `None` when the time was over
     /// first. Always the same objects.
     #[pyo3(signature = (timeout=None))]
-    fn outcome(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Ended>> {
-        if self.ended.get().is_none() && !self.is_ended() && !self.wait(py, timeout)? {
+    fn outcome(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<Option<Ended>> {
+        let (task, py) = (slf.get(), slf.py());
+        if task.ended.get().is_none() && !task.is_ended() && !task.wait(py, timeout)? {
             return Ok(None);
         }
-        let (is_value, object) = self.ended.get().unwrap_or_else(|| self.settle(py));
+        let (is_value, object) = task.ended.get().unwrap_or_else(|| Self::settle(slf).0);
         Ok(Some((*is_value, object.clone_ref(py))))
     }
 
@@ -199,7 +241,7 @@ impl Task {
 
     /// Leaves `notice` for the thread that reads the pool's notices, once the task has ended.
     fn notify(&self, notice: Py<PyAny>) {
-        let notices = self.notices.clone();
+        let notices = self.host.notices.clone();
         let unheard = match self.task().as_ref() {
             Some(task) => task.listen(move || notices.leave(notice)),
             None => Some(Box::new(move || notices.leave(notice)) as _),

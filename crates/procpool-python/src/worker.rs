@@ -1,6 +1,5 @@
 //! A worker process: claim, decode, call, encode, reply.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
@@ -24,7 +23,8 @@ const KEPT_LENGTH: usize = 64 << 10;
 struct Interpreter<'py> {
     encoder: Encoder,
     loads: Bound<'py, PyAny>,
-    sys: Bound<'py, PyModule>,
+    /// The namespace of `sys`, where the standard output is.
+    sys: Bound<'py, PyDict>,
     list: Bound<'py, PyAny>,
     map: Bound<'py, PyAny>,
     starmap: Bound<'py, PyAny>,
@@ -32,7 +32,8 @@ struct Interpreter<'py> {
     report: Bound<'py, PyAny>,
     /// So does a result that cannot be pickled, and why: `unpicklable(exception, result)`.
     unpicklable: Bound<'py, PyAny>,
-    functions: HashMap<Box<[u8]>, Py<PyAny>>,
+    /// By their encodings; the one that was called last comes first.
+    functions: Vec<(Box<[u8]>, Py<PyAny>)>,
 }
 
 /// Serves a pool until it needs this process no more. `prepare` is called first; if it raises, the pool gives up with
@@ -71,13 +72,13 @@ pub(crate) fn work(
     let mut interpreter = Interpreter {
         encoder: Encoder::new(py, make_pickler, reducers),
         loads,
-        sys: py.import("sys")?,
+        sys: py.import("sys")?.dict(),
         list: builtins.getattr("list")?,
         map: builtins.getattr("map")?,
         starmap: py.import("itertools")?.getattr("starmap")?,
         report,
         unpicklable,
-        functions: HashMap::new(),
+        functions: Vec::new(),
     };
     let served = interpreter.serve(py, &mut worker);
     worker.leave();
@@ -131,9 +132,10 @@ impl<'py> Interpreter<'py> {
     /// What the task printed is seen when it has ended, not when its worker ends.
     fn flush(&self) {
         let py = self.sys.py();
-        let stdout = self.sys.getattr(intern!(py, "stdout"));
         // There may be none, or a closed one: then nothing was printed that could be seen.
-        let _ = stdout.and_then(|stdout| stdout.call_method0(intern!(py, "flush")));
+        if let Ok(Some(stdout)) = self.sys.get_item(intern!(py, "stdout")) {
+            let _ = stdout.call_method0(intern!(py, "flush"));
+        }
     }
 
     fn run(&mut self, py: Python<'py>, message: &Message<'_>) -> PyResult<Bound<'py, PyAny>> {
@@ -154,15 +156,17 @@ impl<'py> Interpreter<'py> {
     }
 
     fn function(&mut self, py: Python<'py>, message: &Message<'_>) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(function) = self.functions.get(message.frame.function) {
-            return Ok(function.bind(py).clone());
+        let encoded = message.frame.function;
+        if let Some(place) = self.functions.iter().position(|(known, _)| **known == *encoded) {
+            self.functions.swap(0, place);
+            return Ok(self.functions[0].1.bind(py).clone());
         }
-        let function = self.loads.call1((PyBytes::new(py, message.frame.function),))?;
-        if message.frame.cacheable && message.frame.function.len() <= KEPT_LENGTH {
+        let function = self.loads.call1((PyBytes::new(py, encoded),))?;
+        if message.frame.cacheable && encoded.len() <= KEPT_LENGTH {
             if self.functions.len() >= KEPT_FUNCTIONS {
                 self.functions.clear();
             }
-            self.functions.insert(message.frame.function.into(), function.clone().unbind());
+            self.functions.insert(0, (encoded.into(), function.clone().unbind()));
         }
         Ok(function)
     }
