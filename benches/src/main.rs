@@ -54,16 +54,19 @@ fn main() -> ExitCode {
 
 /// Runs the chosen cases, prints each as soon as it is known, and writes everything to a file.
 fn compare(options: &Options) -> Result<ExitCode, Failure> {
-    machine::describe();
+    machine::print();
     let mut measured = Vec::new();
     for case in options.cases() {
         let entries = rounds::run(case, options.rounds);
         report::print(case, &entries);
         measured.push((case, entries));
     }
-    goals::print(&measured);
-    json::write(&options.out, &measured)?;
-    println!("\nresults: {}", options.out.display());
+    let verdicts = goals::verdicts(&measured);
+    goals::print(&verdicts);
+    json::write_results(&options.out, &measured)?;
+    json::write_goals(&options.out, &verdicts)?;
+    json::write_machine(&options.out)?;
+    println!("\nwritten to {}", options.out.display());
 
     let all_measured = measured.iter().flat_map(|(_, entries)| entries).all(|entry| entry.failure.is_none());
     Ok(if all_measured { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -71,11 +74,12 @@ fn compare(options: &Options) -> Result<ExitCode, Failure> {
 
 /// Measures the chosen curves, prints each as soon as it is known, and writes it to a file of its own.
 fn trace_all(options: &Options) -> Result<ExitCode, Failure> {
-    machine::describe();
+    machine::print();
+    let folder = options.out.join("curves");
     for curve in options.curves() {
-        trace::run(curve, options.quick, &options.out)?;
+        trace::run(curve, options.quick, &folder)?;
     }
-    println!("\nwritten to {}", options.out.display());
+    println!("\nwritten to {}", folder.display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -17,7 +17,7 @@ usage: procpool-benches [--quick] [--rounds N] [--only CASE]... [--out FOLDER]
   --rounds N     N rounds of each case
   --curves       measure how cost grows, and not the cases
   --only NAME    only the cases or curves whose names contain NAME; may be repeated
-  --out FOLDER   where to write what was measured (default: bench in the target directory)
+  --out FOLDER   where to write results.json, goals.json, machine.json and curves (default: target/bench)
   --list         print the cases and the curves with their contenders";
 
 const ROUNDS: usize = 15;

@@ -26,7 +26,7 @@ pub(crate) fn run(curve: &Curve, quick: bool, folder: &Path) -> Result<(), Failu
             measure(curve, contender, quick, &mut figures);
         }
     }
-    print(curve, &figures);
+    print(curve, quick, &figures);
     fs::create_dir_all(folder)?;
     fs::write(folder.join(curve.name).with_extension("csv"), table(curve, &figures))?;
     Ok(())
@@ -91,15 +91,15 @@ pub(crate) fn serve(curve: &str, contender: &str, points: &[u64]) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(curve: &Curve, figures: &Figures) {
+fn print(curve: &Curve, quick: bool, figures: &Figures) {
     for (number, measure) in curve.measures.iter().enumerate() {
         let headings: String =
-            curve.contenders.iter().map(|contender| format!("{:>20}", contender.name)).collect();
+            curve.contenders.iter().map(|contender| format!("{:>22}", contender.name)).collect();
         println!("  {measure}\n  {:>16}{headings}", curve.axis);
-        for point in curve.points {
+        for point in curve.points(quick) {
             let row = (0..curve.contenders.len()).map(|contender| figures.get(&(number, contender, *point)));
             let cells: String = row
-                .map(|values| format!("{:>20}", values.map_or("-".into(), |values| figure(median(values)))))
+                .map(|values| format!("{:>22}", values.map_or("-".into(), |values| figure(median(values)))))
                 .collect();
             println!("  {:>16}{cells}", figure(*point as f64));
         }
