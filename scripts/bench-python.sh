@@ -6,11 +6,6 @@ cd "$(dirname "$0")/.."
 python=$1
 shift
 scripts/python-env.sh "$python" >/dev/null
-environment=$PWD/target/venv/bench
-if ! cmp --silent benches/python/requirements.txt "$environment/requirements.txt"; then
-    "$python" -m venv --clear "$environment"
-    "$environment/bin/pip" install --quiet --disable-pip-version-check -r benches/python/requirements.txt
-    cp benches/python/requirements.txt "$environment"
-fi
+environment=$(scripts/bench-env.sh "$python")
 echo "$PWD/python" >"$("$environment/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/procpool.pth"
 exec "$environment/bin/python" benches/python "$@"

@@ -27,7 +27,7 @@ class Load:
     spell: float
 
 
-FULL = Load(tiny_tasks=20_000, spell=0.2)
+FULL = Load(tiny_tasks=5_000, spell=0.2)
 QUICK = Load(tiny_tasks=2_000, spell=0.05)
 
 

@@ -82,7 +82,7 @@ def _case(name: str, percent: float) -> Case:
         partial(percentile, percent),
         STANDARD_POOL,
         contenders=("procpool", STANDARD_POOL, STANDARD_EXECUTOR),
-        most_rounds=5,
+        most_rounds=3,
         note=f"tasks of {LENGTH * 1e3:g} ms, one every {DISTANCE * 1e3:g} ms, pools of {WORKERS}",
     )
 

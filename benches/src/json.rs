@@ -1,5 +1,4 @@
-//! Writes what was measured for programs to read. Cases that a file has already and that were not measured now, as those
-//! in Python, stay in it.
+//! Writes what was measured for programs to read. Python's benchmarks, which run afterwards, add their cases.
 
 use std::fs;
 use std::path::Path;
@@ -10,6 +9,17 @@ use crate::case::{Case, Failure};
 use crate::goals::Verdict;
 use crate::machine;
 use crate::rounds::Entry;
+
+/// Begins anew: a run of all cases keeps nothing of earlier ones.
+pub(crate) fn clear(folder: &Path) -> Result<(), Failure> {
+    for name in ["results.json", "goals.json", "machine.json"] {
+        let path = folder.join(name);
+        if path.exists() {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
 
 /// Writes `results.json`: a list of `{"case", "contender", "value", "unit", "higher_is_better", "rounds", "note"}`, where
 /// the value is the median of the rounds. Contenders that failed are left out.
@@ -50,7 +60,7 @@ pub(crate) fn write_machine(folder: &Path) -> Result<(), Failure> {
     write(&path, &facts)
 }
 
-/// Puts `entries` in the place of what the file has about `cases`.
+/// Puts `entries` in the place of what the file has about `cases`. Others stay in it.
 fn write_list(path: &Path, cases: &[&str], mut entries: Vec<Value>) -> Result<(), Failure> {
     let known: Vec<Value> = read(path)?.unwrap_or_default();
     let measured_now = |entry: &Value| entry["case"].as_str().is_some_and(|case| cases.contains(&case));

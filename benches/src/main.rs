@@ -61,6 +61,9 @@ fn compare(options: &Options) -> Result<ExitCode, Failure> {
         report::print(case, &entries);
         measured.push((case, entries));
     }
+    if options.all() {
+        json::clear(&options.out)?;
+    }
     let verdicts = goals::verdicts(&measured);
     goals::print(&verdicts);
     json::write_results(&options.out, &measured)?;

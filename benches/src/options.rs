@@ -94,8 +94,13 @@ impl Options {
         curves::ALL.iter().copied().filter(|curve| self.chosen(curve.name))
     }
 
+    /// Whether no choice was made.
+    pub(crate) fn all(&self) -> bool {
+        self.only.is_empty()
+    }
+
     fn chosen(&self, name: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| name.contains(only))
+        self.all() || self.only.iter().any(|only| name.contains(only))
     }
 
     /// Whether each name that was asked for is one.

@@ -8,7 +8,6 @@ use procpool::Pool;
 
 use crate::case::{Failure, microseconds};
 use crate::contenders::crowd::Crowd;
-use crate::contenders::threads::Threads;
 use crate::curve::{Curve, Processes, Trace, Tracer};
 use crate::usage::{self, Usage};
 
@@ -16,20 +15,20 @@ pub(crate) const IDLE: Curve = Curve {
     name: "idle",
     axis: "idle workers",
     measures: &["CPU time (us/s)", "wake-ups (per second)"],
-    points: &[1, 8, 64],
+    points: &[2, 64],
     last_when_quick: 64,
     processes: Processes::OneForEachPoint,
     rounds: 1,
     contenders: &[
         Tracer { name: "procpool", prepare: trace::<Pool> },
         Tracer { name: "rayon", prepare: trace::<ThreadPool> },
-        Tracer { name: "threads", prepare: trace::<Threads> },
     ],
 };
 
-/// Until then whoever spins before it sleeps has gone to sleep.
-const REST: Duration = Duration::from_millis(500);
-const WATCHED: Duration = Duration::from_secs(4);
+/// Until then whoever spins before it sleeps has gone to sleep, and procpool's supervisor has looked for the last time: it
+/// does once a second while tasks are pending, and once more to see that none is.
+const REST: Duration = Duration::from_secs(3);
+const WATCHED: Duration = Duration::from_secs(3);
 
 fn trace<C: Crowd>() -> Result<Trace, Failure> {
     Ok(Box::new(|workers| {

@@ -23,7 +23,7 @@ pub(crate) const LENGTH: Curve = Curve {
     points: &[0, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 1_000_000, 10_000_000],
     last_when_quick: 10_000_000,
     processes: Processes::OneForAllPoints,
-    rounds: 5,
+    rounds: 3,
     contenders: &[
         Tracer { name: "procpool", prepare: trace::<Pool> },
         Tracer { name: "rayon", prepare: trace::<ThreadPool> },

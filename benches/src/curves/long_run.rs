@@ -15,7 +15,7 @@ pub(crate) const LONG_RUN: Curve = Curve {
     name: "long_run",
     axis: "tasks done",
     measures: &[
-        "round trip of an empty task, median (us)",
+        "median round trip of an empty task (us)",
         "memory (MiB)",
         "descriptors",
         "empty tasks since the last point (tasks/s)",

@@ -127,11 +127,13 @@ fn buffer_result() -> Result<Trace, Failure> {
     }))
 }
 
-/// Encoded among the other arguments, and decoded into memory of the worker's own.
+/// Encoded among the other arguments, and decoded into memory of the worker's own: not how one sends more than this.
+const MOST_BYTES: u64 = 64 << 20;
+
 fn bytes_argument() -> Result<Trace, Failure> {
     let pool = Pool::new(1)?;
     Ok(Box::new(move |size| {
-        if !fits(size)? {
+        if size > MOST_BYTES || !fits(size)? {
             return Ok(None);
         }
         let kept = ByteBuf::from(filled(size));

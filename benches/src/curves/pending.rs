@@ -22,10 +22,10 @@ pub(crate) const PENDING: Curve = Curve {
     name: "pending",
     axis: "tasks pending",
     measures: &["submitting (ns/task)", "running and taking (ns/task)", "memory (bytes/task)"],
-    points: &[1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 3_000_000, 10_000_000],
+    points: &[1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000],
     last_when_quick: 1_000_000,
     processes: Processes::OneForEachPoint,
-    rounds: 3,
+    rounds: 2,
     contenders: &[
         Tracer { name: "procpool", prepare: || Ok(Box::new(in_procpool)) },
         Tracer { name: "rayon", prepare: in_threads::<ThreadPool> },
