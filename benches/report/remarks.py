@@ -8,10 +8,6 @@ from __future__ import annotations
 _THREADS = "threads share memory: nothing is encoded, copied or claimed so that a death could be survived"
 
 REMARKS: dict[str, dict[str, str]] = {
-    "rust/roundtrip_parked": {
-        "threads": "one wake-up each way for both; procpool sleeps on a word shared between processes, which the kernel "
-        "finds by its page and not by its address, and both sides look once more before they sleep"
-    },
     "rust/throughput_empty": {"*": _THREADS + "; see the table of costs in ARCHITECTURE.md"},
     "rust/map_u64": {
         "*": _THREADS + ". A cheap function over numbers is a case for threads: one item costs less than to encode it"
@@ -30,7 +26,7 @@ REMARKS: dict[str, dict[str, str]] = {
         "ThreadPool": "threads get a reference",
     },
     "python/import": {
-        "*": "procpool's Pool comes with the compiled module and with what multiprocessing.pool imports later or never"
+        "*": "procpool imports multiprocessing.pool itself, whose names it offers, and then its own modules"
     },
 }
 

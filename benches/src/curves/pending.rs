@@ -9,7 +9,7 @@ use std::process;
 use std::time::{Duration, Instant};
 
 use ::rayon::ThreadPool;
-use procpool::Pool;
+use procpool::{AsyncResult, Pool};
 
 use crate::case::Failure;
 use crate::contenders::WORKERS;
@@ -47,7 +47,7 @@ fn in_procpool(tasks: u64) -> Result<Option<Vec<f64>>, Failure> {
     let (reader, writer) = pipe()?;
     let path = format!("/proc/{}/fd/{}", process::id(), reader.as_raw_fd());
     let held = (0..WORKERS).map(|_| pool.apply_async(hold, path.clone())).collect::<Result<Vec<_>, _>>()?;
-    while held.iter().any(|task| task.is_ready()) || pool.stats().running < WORKERS {
+    while held.iter().any(AsyncResult::is_ready) || pool.stats().running < WORKERS {
         std::thread::yield_now();
     }
     measure(&pool, tasks, || drop(writer))
