@@ -22,7 +22,7 @@ LIMIT := timeout --kill-after=5 $(shell test -t 0 && echo --foreground) 900
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-pool test-libtest test-doc test-links test-python test-pythons test-cpython test-programs \
 	test-package test-fuzz faults faults-check chaos chaos-rust chaos-python fuzz fuzz-keep loom miri bench bench-quick \
-	bench-rust bench-python lint format clippy docs python-lint licences deny clean nextest
+	bench-rust bench-python bench-scaling bench-page bench-check lint format clippy docs python-lint licences deny clean nextest
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | expand -t 16
@@ -105,6 +105,15 @@ bench-python: ## The Python part of it
 bench-quick: ## Measure just long enough to see that nothing became slow
 	cargo run --locked --release -p procpool-benches -- --quick
 	@scripts/bench-python.sh $(PYTHON) --quick
+
+bench-scaling: ## Measure how cost grows with tasks, payloads, workers, callers, length, load and time, and draw it
+	@scripts/bench-scaling.sh $(PYTHON)
+
+bench-page: ## Take over what bench and bench-scaling measured into docs/performance.md
+	@scripts/bench-page.sh
+
+bench-check: ## Measure briefly, and name what became worse than docs/performance.md says, by more than the noise
+	@scripts/bench-check.sh $(PYTHON)
 
 lint: format clippy docs python-lint licences ## Check format, lints, types, documentation and licences
 

@@ -3,7 +3,8 @@
 Every case runs all of its contenders in interleaved rounds whose order rotates, so that a machine that is slow for a
 while is slow for all of them. Each contender has a process of its own in each case: one that hangs or crashes is ended,
 and shown with the reason. `cases` says what is measured, `contenders` how each of them is asked, `tasks` what the
-workers do, `child` is the process of one contender, `rounds` asks them in turn, and `report` prints.
+workers do, `child` is the process of one contender, `rounds` asks them in turn, `report` prints and writes, and `goals`
+says what is to be reached.
 """
 
 from __future__ import annotations
@@ -18,30 +19,41 @@ import contenders
 import report
 import rounds
 
-ROUNDS = 7
+ROUNDS = 5
 ROUNDS_QUICK = 3
-OUT = Path(__file__).resolve().parents[2] / "target" / "bench" / "results.json"
+OUT = Path(__file__).resolve().parents[2] / "target" / "bench"
 
 
 def main() -> int:
     options = parsed()
-    print(f"CPUs    {len(os.sched_getaffinity(0))}")
-    print(f"kernel  {platform.release()}")
-    print(f"python  {platform.python_version()}")
-    print(f"load    {' '.join(f'{load:.2f}' for load in os.getloadavg())}")
+    machine = {
+        "CPUs in Python": str(len(os.sched_getaffinity(0))),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load in Python": " ".join(f"{load:.2f}" for load in os.getloadavg()),
+    }
+    for name, fact in machine.items():
+        print(f"{name:<16}{fact}")
     measured: report.Measured = []
     for case in cases.ALL:
         if options.case and not any(text in case.name for text in options.case):
             continue
-        entries = rounds.run(case, options.contender or contenders.NAMES, options.rounds, options.quick)
+        chosen = [
+            name for name in case.contenders or contenders.NAMES if name in (options.contender or contenders.NAMES)
+        ]
+        entries = rounds.run(case, chosen, min(options.rounds, case.most_rounds), options.quick)
         # Buffers alone have a limit that is not a pool.
         entries = [entry for entry in entries if entry.contender != "memcpy" or entry.failure is None]
         report.print_case(case, entries)
         measured.append((case, entries))
     report.print_summary(measured)
-    report.print_goals(measured)
-    report.write(options.out, measured)
-    print(f"\nresults: {options.out}")
+    verdicts = report.verdicts(measured)
+    report.print_goals(verdicts)
+    options.out.mkdir(parents=True, exist_ok=True)
+    report.write(options.out / "results.json", report.results(measured))
+    report.write(options.out / "goals.json", verdicts)
+    report.write_machine(options.out / "machine.json", machine)
+    print(f"\nwritten to {options.out}")
     return 0
 
 
@@ -53,7 +65,13 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--contender", action="append", metavar="NAME", choices=contenders.NAMES, help="only this contender"
     )
-    parser.add_argument("--out", type=Path, default=OUT, metavar="PATH", help="where to write the results")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=OUT,
+        metavar="FOLDER",
+        help="where to write results.json, goals.json and machine.json",
+    )
     options = parser.parse_args()
     if options.rounds is None:
         options.rounds = ROUNDS_QUICK if options.quick else ROUNDS

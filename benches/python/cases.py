@@ -7,51 +7,17 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from time import perf_counter
 from typing import Any, Optional
 
+import busy
+import latency
 import tasks
+from case import NO_TASKS, STANDARD_EXECUTOR, STANDARD_POOL, WORKERS, Case, Load, Round, opened
 from contenders import EXECUTORS, IMPORTS, POOLS, Contender, Missing, Open
 
-#: Measures once, and gives the figure in the unit of its case.
-Round = Callable[[], float]
-
-WORKERS = 2
-NO_TASKS = "does not run tasks"
 GIBIBYTES = tasks.BIG / (1 << 30)
-
-
-@dataclass(frozen=True)
-class Load:
-    """How much work a round is at least."""
-
-    tiny_tasks: int
-    #: Seconds.
-    spell: float
-
-
-FULL = Load(tiny_tasks=20_000, spell=0.2)
-QUICK = Load(tiny_tasks=2_000, spell=0.05)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One comparison."""
-
-    name: str
-    unit: str
-    higher_is_better: bool
-    #: Sets up what is not to be measured, once for all rounds.
-    prepare: Callable[[str, Load], Round]
-    #: Whom the others are compared with.
-    baseline: str
-    #: How many times better than the baseline procpool wants to be.
-    goal: Optional[float] = None
-    #: Whether each round needs a process of its own, where nothing happened before.
-    fresh: bool = False
-    note: str = ""
 
 
 # ---- tiny tasks ----
@@ -108,9 +74,9 @@ def transfers(transfer: Callable[[Contender], Any], gibibytes: float, name: str,
         contender = opened(POOLS, name)
 
     def measure() -> float:
-        figures = []
+        figures: list[float] = []
         start = perf_counter()
-        while perf_counter() - start < 2 * load.spell or len(figures) < 3:
+        while perf_counter() - start < 2 * load.spell:
             before = perf_counter()
             received = transfer(contender)
             figures.append(gibibytes / (perf_counter() - before))
@@ -162,6 +128,10 @@ def start_to_first_result(start_method: str, name: str, load: Load) -> Round:
     return measure
 
 
+#: In one round of `importing`, which is their median: one start takes little time, and varies.
+STARTS = 5
+
+
 def importing(name: str, load: Load) -> Round:
     """Milliseconds of the import in a new interpreter."""
     if name not in IMPORTS:
@@ -169,46 +139,41 @@ def importing(name: str, load: Load) -> Round:
     program = f"import time; start = time.perf_counter()\n{IMPORTS[name]}\nprint(time.perf_counter() - start)"
 
     def measure() -> float:
-        return float(subprocess.check_output([sys.executable, "-c", program])) * 1e3
+        starts = [float(subprocess.check_output([sys.executable, "-c", program])) for _ in range(STARTS)]
+        return statistics.median(starts) * 1e3
 
     return measure
 
 
-def replace(name: str, load: Load) -> Round:
-    """Milliseconds from a call that kills the only worker to the value of the call after it."""
+#: How many results `replace_dead_worker` waits for.
+AFTERWARDS = 10
+
+
+def replace_dead_worker(name: str, load: Load) -> Round:
+    """Milliseconds from a call that kills the only worker to the last value of the calls after it."""
     contender = opened(POOLS, name, workers=1)
 
     def measure() -> float:
         contender.apply(tasks.increment, 0)
         start = perf_counter()
         contender.begin(tasks.die, 0)
-        contender.apply(tasks.increment, 1)
+        for number in range(AFTERWARDS):
+            contender.apply(tasks.increment, number)
         return (perf_counter() - start) * 1e3
 
     return measure
 
 
-def opened(table: dict[str, Open], name: str, workers: int = WORKERS) -> Contender:
-    if name not in table:
-        raise Missing(NO_TASKS)
-    return table[name](workers, None)
-
-
 # ---- all of them ----
 
-STANDARD_POOL = "multiprocessing"
-STANDARD_EXECUTOR = "concurrent.futures"
+
+def _tasks_per_second(name: str, table: dict[str, Open], baseline: str) -> Case:
+    return Case(f"python/{name}", "tasks/s", True, partial(throughput, name, table), baseline)
 
 
-def _tasks_per_second(name: str, call: str, table: dict[str, Open], baseline: str, goal: float) -> Case:
-    return Case(f"python/{name}", "tasks/s", True, partial(throughput, call, table), baseline, goal)
-
-
-def _buffers(
-    name: str, transfer: Callable[[Contender], Any], gibibytes: float, goal: Optional[float], note: str
-) -> Case:
+def _buffers(name: str, transfer: Callable[[Contender], Any], gibibytes: float, note: str) -> Case:
     prepare = partial(transfers, transfer, gibibytes)
-    return Case(f"python/{name}", "GiB/s", True, prepare, STANDARD_POOL, goal, note=note)
+    return Case(f"python/{name}", "GiB/s", True, prepare, STANDARD_POOL, note=note)
 
 
 def _start(start_method: str) -> Case:
@@ -218,7 +183,6 @@ def _start(start_method: str) -> Case:
         False,
         partial(start_to_first_result, start_method),
         STANDARD_POOL,
-        goal=1,
         fresh=True,
     )
 
@@ -226,35 +190,44 @@ def _start(start_method: str) -> Case:
 _JOBLIB_KEEPS = "joblib writes an array to a file once, and sends it by name when it is sent again"
 
 ALL = [
-    Case("python/apply", "us", False, partial(one_by_one, "apply", POOLS), STANDARD_POOL, goal=10),
-    _tasks_per_second("apply_async", "apply_async", POOLS, STANDARD_POOL, goal=5),
-    _tasks_per_second("map_default", "map_default", POOLS, STANDARD_POOL, goal=1.2),
-    _tasks_per_second("map_chunksize1", "map_chunksize1", POOLS, STANDARD_POOL, goal=8),
-    _tasks_per_second("imap", "imap", POOLS, STANDARD_POOL, goal=6),
-    _tasks_per_second("imap_unordered", "imap_unordered", POOLS, STANDARD_POOL, goal=6),
-    _tasks_per_second("submit", "submit", EXECUTORS, STANDARD_EXECUTOR, goal=10),
+    Case("python/apply", "us", False, partial(one_by_one, "apply", POOLS), STANDARD_POOL),
+    _tasks_per_second("apply_async", POOLS, STANDARD_POOL),
+    _tasks_per_second("map_default", POOLS, STANDARD_POOL),
+    _tasks_per_second("map_chunksize1", POOLS, STANDARD_POOL),
+    _tasks_per_second("imap", POOLS, STANDARD_POOL),
+    _tasks_per_second("imap_unordered", POOLS, STANDARD_POOL),
+    _tasks_per_second("submit", EXECUTORS, STANDARD_EXECUTOR),
     Case(
         "python/submit_roundtrip",
         "us",
         False,
         partial(one_by_one, "submit_roundtrip", EXECUTORS),
         STANDARD_EXECUTOR,
-        goal=10,
     ),
-    _tasks_per_second("executor_map", "executor_map", EXECUTORS, STANDARD_EXECUTOR, goal=10),
+    _tasks_per_second("executor_map", EXECUTORS, STANDARD_EXECUTOR),
     _start("fork"),
     _start("forkserver"),
     _start("spawn"),
-    _buffers("argument_64MiB", send_array, GIBIBYTES, 10, _JOBLIB_KEEPS),
-    _buffers("result_64MiB", receive_array, GIBIBYTES, 10, "an array that the worker had before"),
-    _buffers("bytes_64MiB", send_and_receive_bytes, 2 * GIBIBYTES, None, "there and back, both counted"),
-    Case("python/import", "ms", False, importing, STANDARD_POOL, note="in a new interpreter"),
+    _buffers("argument_64MiB", send_array, GIBIBYTES, _JOBLIB_KEEPS),
+    _buffers("result_64MiB", receive_array, GIBIBYTES, "an array that the worker had before"),
+    _buffers("bytes_64MiB", send_and_receive_bytes, 2 * GIBIBYTES, "there and back, both counted"),
     Case(
-        "python/replace",
+        "python/import",
         "ms",
         False,
-        replace,
+        importing,
         STANDARD_POOL,
-        note="the task that died never ends in multiprocessing, billiard and mpire",
+        note=f"in new interpreters: the median of {STARTS} starts",
     ),
+    Case(
+        "python/replace_dead_worker",
+        "ms",
+        False,
+        replace_dead_worker,
+        STANDARD_POOL,
+        note=f"from a task that kills the only worker to the {AFTERWARDS}th result after it; in multiprocessing, billiard "
+        "and mpire the task that died never ends",
+    ),
+    *latency.CASES,
+    *busy.CASES,
 ]

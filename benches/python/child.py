@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 import cases
+from case import FULL, QUICK
 from contenders import Missing
 
 
@@ -24,7 +25,7 @@ def main(case_name: str, contender: str, load: str) -> None:
 
     case = next(case for case in cases.ALL if case.name == case_name)
     try:
-        measure = case.prepare(contender, cases.QUICK if load == "quick" else cases.FULL)
+        measure = case.prepare(contender, QUICK if load == "quick" else FULL)
         answer(ready=True)
         for _ in sys.stdin:
             answer(figure=measure())

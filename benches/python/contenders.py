@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, Optional
 
 Function = Callable[[Any], Any]
+#: Waits for a value.
+Wait = Callable[[], Any]
 
 
 class Missing(Exception):
@@ -55,8 +57,8 @@ class Contender:
         """The executor's map, as it is by default."""
         self._has_no("executor")
 
-    def begin(self, function: Function, argument: Any) -> None:
-        """Begins a call whose value nobody waits for."""
+    def begin(self, function: Function, argument: Any) -> Wait:
+        """Begins a call, and gives what waits for its value."""
         self._has_no("call that goes on at once")
 
     def close(self) -> None:
@@ -94,8 +96,8 @@ class LikeMultiprocessing(Contender):
         values: Iterable[Any] = self.pool.imap_unordered(function, arguments)
         return values
 
-    def begin(self, function: Function, argument: Any) -> None:
-        self.pool.apply_async(function, (argument,))
+    def begin(self, function: Function, argument: Any) -> Wait:
+        return self.pool.apply_async(function, (argument,)).get
 
     def close(self) -> None:
         self.pool.terminate()
@@ -122,8 +124,8 @@ class LikeExecutor(Contender):
         values: Iterable[Any] = self.executor.map(function, arguments)
         return values
 
-    def begin(self, function: Function, argument: Any) -> None:
-        self.executor.submit(function, argument)
+    def begin(self, function: Function, argument: Any) -> Wait:
+        return self.executor.submit(function, argument).result
 
     def close(self) -> None:
         self.executor.shutdown()
@@ -167,10 +169,12 @@ class Joblib(Contender):
         values: Iterable[Any] = self._call(function, arguments, return_as="generator_unordered")
         return values
 
-    def begin(self, function: Function, argument: Any) -> None:
+    def begin(self, function: Function, argument: Any) -> Wait:
         # There is no such call: this waits.
+        value = None
         with contextlib.suppress(Exception):
-            self.apply(function, argument)
+            value = self.apply(function, argument)
+        return lambda: value
 
     def close(self) -> None:
         for parallel in self._opened.values():
@@ -202,8 +206,8 @@ class Pebble(Contender):
         values: Iterable[Any] = self._pool.map(function, arguments).result()
         return values
 
-    def begin(self, function: Function, argument: Any) -> None:
-        self._pool.schedule(function, [argument])
+    def begin(self, function: Function, argument: Any) -> Wait:
+        return self._pool.schedule(function, [argument]).result
 
     def close(self) -> None:
         self._pool.stop()
@@ -240,8 +244,8 @@ class Mpire(Contender):
         values: Iterable[Any] = self._pool.imap_unordered(function, arguments, chunk_size=1)
         return values
 
-    def begin(self, function: Function, argument: Any) -> None:
-        self._pool.apply_async(function, (argument,))
+    def begin(self, function: Function, argument: Any) -> Wait:
+        return self._pool.apply_async(function, (argument,)).get
 
     def close(self) -> None:
         self._pool.terminate()

@@ -1,12 +1,13 @@
-"""The table and the goals that people read, and the file that programs read."""
+"""The table and the goals that people read, and the files that programs read."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
-from cases import Case
+from case import Case
+from goals import GOALS
 from rounds import Entry
 
 Measured = list[tuple[Case, list[Entry]]]
@@ -42,41 +43,63 @@ def print_summary(measured: Measured) -> None:
         print(f"  {case.name:<32}" + "".join(f"{ratio:>13}" for ratio in ratios))
 
 
-def print_goals(measured: Measured) -> None:
-    """Every goal whose case was measured, met or not."""
-    print("\ngoals")
-    for case, entries in measured:
-        if case.goal is None:
+def verdicts(measured: Measured) -> list[dict[str, Any]]:
+    """Every goal whose case was measured, except where a figure that it needs is missing."""
+    found = []
+    by_name = {case.name: (case, entries) for case, entries in measured}
+    for goal in GOALS:
+        case, entries = by_name.get(f"python/{goal.case}", (None, []))
+        ours, theirs = median_of(entries, "procpool"), median_of(entries, goal.contender)
+        if case is None or ours is None or theirs is None:
             continue
-        ours, baseline = median_of(entries, "procpool"), median_of(entries, case.baseline)
-        wanted = f"{case.goal:g} times as good as {case.baseline}"
-        if ours is None or baseline is None:
-            verdict = "not measured"
-        else:
-            reached = advantage(case, ours, baseline)
-            verdict = f"{'met' if reached >= case.goal else 'NOT MET'}: {figure(reached)} times"
-        print(f"  {case.name:<34}{wanted:<40}{verdict}")
+        reached = advantage(case, ours, theirs)
+        found.append(
+            {
+                "case": case.name,
+                "wanted": f"{figure(goal.factor)} times as good as {goal.contender}",
+                "reached": f"{figure(reached)} times",
+                "met": reached >= goal.factor,
+            }
+        )
+    return found
 
 
-def write(path: Path, measured: Measured) -> None:
-    """A list of `{"case", "contender", "value", "unit", "higher_is_better"}`; those that failed are left out. Other cases
-    that the file has already, as those in Rust, stay in it."""
-    results = [
+def print_goals(found: list[dict[str, Any]]) -> None:
+    print("\ngoals")
+    for verdict in found:
+        met = "met" if verdict["met"] else "NOT MET"
+        print(f"  {verdict['case']:<40}{verdict['wanted']:<42}{met}: {verdict['reached']}")
+
+
+def results(measured: Measured) -> list[dict[str, Any]]:
+    """A figure for each contender, the median of its rounds; those that failed are left out."""
+    return [
         {
             "case": case.name,
             "contender": entry.contender,
             "value": entry.median,
             "unit": case.unit,
             "higher_is_better": case.higher_is_better,
+            "rounds": entry.figures,
+            "note": case.note,
         }
         for case, entries in measured
         for entry in entries
         if entry.median is not None
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ours = {case.name for case, _ in measured}
-    others = [entry for entry in json.loads(path.read_text()) if entry["case"] not in ours] if path.exists() else []
-    path.write_text(json.dumps(others + results, indent=2) + "\n")
+
+
+def write(path: Path, entries: list[dict[str, Any]]) -> None:
+    """Puts the entries in the place of what the file has about their cases. Others, as those in Rust, stay in it."""
+    ours = {entry["case"] for entry in entries}
+    known = json.loads(path.read_text()) if path.exists() else []
+    kept = [entry for entry in known if entry["case"] not in ours]
+    path.write_text(json.dumps(kept + entries, indent=2) + "\n")
+
+
+def write_machine(path: Path, facts: dict[str, str]) -> None:
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | facts, indent=2) + "\n")
 
 
 def median_of(entries: list[Entry], contender: str) -> Optional[float]:

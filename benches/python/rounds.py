@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from cases import Case
+from case import Case
 
 CHILD = Path(__file__).with_name("child.py")
 

@@ -14,6 +14,12 @@ def increment(number: int) -> int:
     return number + 1
 
 
+def work(steps: int) -> None:
+    """Keeps a CPU busy."""
+    for _ in range(steps):
+        pass
+
+
 @lru_cache(maxsize=1)
 def big_array() -> Any:
     """64 MiB of float64, made once in a process."""

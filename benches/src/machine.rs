@@ -4,13 +4,23 @@ use std::fs;
 use std::process::Command;
 use std::thread;
 
-/// Prints the facts that a reader needs to compare these figures with those of another machine.
-pub(crate) fn describe() {
+/// The facts that a reader needs to compare these figures with those of another machine.
+pub(crate) fn facts() -> impl Iterator<Item = (&'static str, String)> {
     let processors = thread::available_parallelism().map_or(0, usize::from);
-    println!("CPUs    {processors} ({})", processor_model().unwrap_or("unknown model".into()));
-    println!("kernel  {}", first_line("/proc/sys/kernel/osrelease").unwrap_or("unknown".into()));
-    println!("rustc   {}", compiler().unwrap_or("unknown".into()));
-    println!("load    {}", first_line("/proc/loadavg").unwrap_or("unknown".into()));
+    [
+        ("CPUs", Some(format!("{processors} ({})", processor_model().unwrap_or("unknown model".into())))),
+        ("kernel", first_line("/proc/sys/kernel/osrelease")),
+        ("rustc", compiler()),
+        ("load", first_line("/proc/loadavg")),
+    ]
+    .into_iter()
+    .map(|(name, fact)| (name, fact.unwrap_or("unknown".into())))
+}
+
+pub(crate) fn print() {
+    for (name, fact) in facts() {
+        println!("{name:<8}{fact}");
+    }
 }
 
 fn first_line(path: &str) -> Option<String> {

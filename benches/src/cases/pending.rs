@@ -4,7 +4,6 @@
 //! growth of this process's own memory (anonymous and shared pages) and of its open descriptors. Memory of the kernel,
 //! such as the buffers of sockets, is not seen here. Each contender is measured in a process of its own.
 
-use std::fs;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use crate::child;
 use crate::contenders::procspawn::most_in_flight;
 use crate::contenders::rayon;
 use crate::contenders::threads::Threads;
+use crate::usage::{descriptors, memory};
 
 /// Memory.
 pub(crate) const PENDING_MILLION: Case = Case {
@@ -63,8 +63,8 @@ fn in_fresh_process(measurement: &'static str, contender: &'static str) -> Resul
 /// What a number of pending tasks added to the process.
 pub(crate) struct Growth {
     tasks: usize,
-    bytes: i64,
-    descriptors: i64,
+    bytes: u64,
+    descriptors: u64,
 }
 
 impl Growth {
@@ -154,26 +154,14 @@ fn growth_of<H>(
     mut submit: impl FnMut() -> Result<H, Failure>,
 ) -> Result<(Growth, Vec<H>), Failure> {
     let mut handles = Vec::with_capacity(tasks);
-    let (bytes, descriptors) = (memory()?, descriptors()?);
+    let (bytes, open) = (memory()?, descriptors()?);
     for _ in 0..tasks {
         handles.push(submit()?);
     }
-    let growth = Growth { tasks, bytes: memory()? - bytes, descriptors: self::descriptors()? - descriptors };
+    let growth = Growth {
+        tasks,
+        bytes: memory()?.saturating_sub(bytes),
+        descriptors: descriptors()?.saturating_sub(open),
+    };
     Ok((growth, handles))
-}
-
-/// The bytes of anonymous and of shared memory that this process has touched.
-fn memory() -> Result<i64, Failure> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let mut kibibytes = 0;
-    for line in status.lines() {
-        if let Some(size) = line.strip_prefix("RssAnon:").or(line.strip_prefix("RssShmem:")) {
-            kibibytes += size.trim_end_matches("kB").trim().parse::<i64>()?;
-        }
-    }
-    Ok(kibibytes * 1024)
-}
-
-fn descriptors() -> Result<i64, Failure> {
-    Ok(i64::try_from(fs::read_dir("/proc/self/fd")?.count())?)
 }
