@@ -70,7 +70,8 @@ impl Supervisor {
         let timed = self.members().filter_map(|(seat, _)| {
             let words = self.shared.region.seat(seat)?;
             let entry = words.current()?;
-            let extra = extras.named(entry).filter(|extra| self.shared.is_claimed(entry.slot, extra.ticket))?;
+            let extra =
+                extras.named(entry).filter(|extra| self.shared.is_claimed(entry.slot, extra.ticket))?;
             let (timeout, ran) = (extra.limits.timeout?, clock::since(words.began()?));
             Some(TimedTask { slot: entry.slot, ticket: extra.ticket, timeout, ran })
         });
