@@ -59,11 +59,17 @@ class Future(_base.Future["Any"]):
 
     @property
     def _state(self) -> str:  # type: ignore[override]
-        if self._final is None and self._task.is_ended():
+        if self._final is None and self._task.is_ended() and not self._is_held():
             self._finish()
         if self._final is not None:
             return self._final
         return _base.RUNNING if self._task.is_running() else _base.PENDING
+
+    def _is_held(self) -> bool:
+        """Whether this thread keeps the future as it is: `wait` and `as_completed` look at it twice, and what ended in
+        between they would neither give nor wait for."""
+        made: Any = self.__dict__.get("condition")
+        return made is not None and bool(made._is_owned())
 
     @property
     def _waiters(self) -> list[Any]:  # type: ignore[override]
@@ -140,6 +146,11 @@ class Future(_base.Future["Any"]):
             self._forget()
 
     # ---- for callers ----
+
+    def __repr__(self) -> str:
+        # The base class's looks at it while it is held.
+        _ = self._state
+        return super().__repr__()
 
     def cancel(self) -> bool:
         """Cancels the call if no worker has begun it."""

@@ -13,6 +13,7 @@ from concurrent.futures import (
     as_completed,
     wait,
 )
+from concurrent.futures._base import _AllCompletedWaiter
 from concurrent.futures.process import ProcessPoolExecutor as StandardExecutor
 from typing import Any
 
@@ -75,6 +76,17 @@ def test_as_completed(executor: procpool.ProcessPoolExecutor, gate: Any) -> None
         list(as_completed([slow, futures[0]], 0.05))
     gate.touch()
     assert list(as_completed([slow, slow], LONG)) == [slow]
+
+
+def test_what_ends_while_somebody_begins_to_wait_is_waited_for(executor: procpool.ProcessPoolExecutor) -> None:
+    future: Any = executor.submit(tasks.add, 1, 2)
+    # As `wait` and `as_completed` do, which then look twice.
+    with future._condition:
+        wait_until(future._task.is_ended, "the task ends")
+        assert future._state not in ("FINISHED", "CANCELLED_AND_NOTIFIED")
+        future._waiters.append(waiter := _AllCompletedWaiter(1, stop_on_exception=False))
+    assert waiter.event.wait(LONG) and waiter.finished_futures == [future]
+    assert repr(future).endswith("state=finished returned int>")
 
 
 def test_futures_of_several_executors_together(executor: procpool.ProcessPoolExecutor) -> None:
