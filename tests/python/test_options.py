@@ -370,6 +370,8 @@ def test_stats(pool: procpool.Pool, tmp_path: Any, gate: Any) -> None:
     wait_until(lambda: pool.stats().restarts == 1, "the dead worker is replaced")
     waiting = [pool.apply_async(tasks.wait_for_file, (str(gate),)) for _ in range(5)]
     wait_until(lambda: pool.stats().running == 2, "two run")
+    # A new worker may run its first task before its start is heard of.
+    wait_until(lambda: len(pool.stats().workers) == 2, "both are known")
     stats = pool.stats()
     assert (stats.queued, stats.running) == (3, 2)
     assert {worker.pid for worker in stats.workers} == {process.pid for process in pool._pool}
