@@ -474,9 +474,13 @@ class IMapIterator(_standard.IMapIterator):  # type: ignore[type-arg]
         self._appended += 1
         self._tasks.append(task)
         if self._waits:
-            with self._condition:
-                self._waits = False
-                self._condition.notify_all()
+            self._arrive()
+
+    def _arrive(self) -> None:
+        """Somebody waits, and there may be what for."""
+        with self._condition:
+            self._waits = False
+            self._condition.notify_all()
 
     def _end_input(self) -> None:
         self._set_length(self._appended)
@@ -570,12 +574,6 @@ class IMapUnorderedIterator(IMapIterator, _standard.IMapUnorderedIterator):  # t
             self._waits = False
             self._arrivals += 1
             self._condition.notify_all()
-
-    def _append(self, task: Any) -> None:
-        self._appended += 1
-        self._tasks.append(task)
-        if self._waits:
-            self._arrive()
 
     def _take(self, deadline: Optional[float]) -> Any:
         tasks = self._tasks

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use super::check;
+use super::{check, until};
 use crate::ended::Ended;
+use crate::faults::Point;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// In different words, so that the summary has two bits.
@@ -36,6 +37,12 @@ impl House {
     fn end(&self, which: usize) {
         self.ended[which].store(1, Ordering::Release);
         self.ended().tell(SLOTS[which]);
+    }
+
+    /// A worker that ends its task and vanishes at `point`, if it comes there.
+    fn vanish(self: &Arc<Self>, point: Point) -> thread::JoinHandle<()> {
+        let house = self.clone();
+        thread::spawn(move || drop(until(point, || house.end(0))))
     }
 
     /// The collector, until it has called `count` listeners: the steps of `collect::serve`.
@@ -78,14 +85,7 @@ fn the_collector_does_not_sleep_through_an_end() {
 fn what_a_vanished_worker_told_by_half_is_told_again() {
     check(|| {
         let house = House::new();
-        let vanishing = {
-            let house = house.clone();
-            thread::spawn(move || {
-                house.ended[0].store(1, Ordering::Release);
-                // The first step of `tell`.
-                house.slots[0].fetch_or(1 << SLOTS[0], Ordering::AcqRel);
-            })
-        };
+        let vanishing = house.vanish(Point::BitSet);
         let supervisor = {
             let house = house.clone();
             thread::spawn(move || {
@@ -106,16 +106,7 @@ fn what_a_vanished_worker_told_by_half_is_told_again() {
 fn the_collector_is_woken_for_one_who_vanished_before_it_did_so() {
     check(|| {
         let house = House::new();
-        let vanishing = {
-            let house = house.clone();
-            thread::spawn(move || {
-                house.ended[0].store(1, Ordering::Release);
-                house.slots[0].fetch_or(1 << SLOTS[0], Ordering::AcqRel);
-                house.summary[0].fetch_or(1, Ordering::AcqRel);
-                // The first step of `rouse`.
-                house.bed.swap(0, Ordering::AcqRel);
-            })
-        };
+        let vanishing = house.vanish(Point::Called);
         let supervisor = {
             let house = house.clone();
             thread::spawn(move || {
