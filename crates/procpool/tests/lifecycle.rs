@@ -296,7 +296,7 @@ fn workers_go_on_when_their_zygote_is_killed_and_later_deaths_are_replaced() {
         eventually("the zygote is gone", || !is_alive(zygote));
         assert_eq!(pool.apply(square, 3).unwrap(), 9);
         assert_eq!(workers(&pool, 2), before, "the workers are the same");
-        let busy = pool.stats().workers.iter().find(|worker| worker.age.is_some()).unwrap().pid;
+        let busy = *gate.entered().last().unwrap();
         kill(busy);
         let error = running.get().unwrap_err();
         let Error::WorkerDied(death) = &error else { panic!("{error}") };
@@ -337,7 +337,7 @@ fn a_worker_that_is_stopped_holds_up_no_other_and_no_end_of_the_pool() {
         let pool = story.pool(3);
         let gate = Gate::closed();
         let held = gate.enter(&pool);
-        let busy = pool.stats().workers.iter().find(|worker| worker.age.is_some()).unwrap().pid;
+        let busy = *gate.entered().last().unwrap();
         let idle = workers(&pool, 3).into_iter().find(|&pid| pid != busy).unwrap();
         [busy, idle].into_iter().for_each(|pid| signal(pid, libc::SIGSTOP));
         eventually("both are stopped", || {
