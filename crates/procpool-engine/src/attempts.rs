@@ -74,7 +74,7 @@ impl Shared {
             point(Point::Resumed);
         }
         drop(books);
-        due.iter().for_each(|_| self.wake_for_push(false));
+        self.wake_for_push();
     }
 
     /// How many tasks are off the queue until their next attempt.

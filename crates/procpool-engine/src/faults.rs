@@ -126,6 +126,8 @@ points! {
     }
     /// A worker or the parent wakes, and tells of an end.
     TELLS {
+        /// Made a sleeper the spinner, and has not taken away its bit.
+        Appointed,
         /// Chose whom to wake: took away a bit, and has not rung the bed.
         Chose,
         /// Counted the end of a task; woke nobody yet.

@@ -55,6 +55,8 @@ mod policy;
 mod pool;
 #[cfg(not(loom))]
 mod region;
+#[cfg(not(loom))]
+mod reserve;
 #[cfg(all(any(test, feature = "fuzzing"), not(loom)))]
 mod rubbish;
 #[cfg(not(loom))]

@@ -316,8 +316,10 @@ impl Shared {
 
 pub(crate) fn shared(region: Region, poke: OwnedFd, setup: Setup, config: Config) -> Shared {
     let seats = u32::try_from(config.workers).expect("at most `MAX_WORKERS`");
+    let cpus = process::usable_cpus();
     region.idlers().set_seats(config.workers);
-    let spin = Spin::of_pool(config.spin, process::usable_cpus());
+    region.idlers().set_spare(config.workers, cpus);
+    let spin = Spin::of_pool(config.spin, cpus);
     Shared {
         books: Mutex::new(Books::new(&region)),
         grace: Mutex::new(config.grace),

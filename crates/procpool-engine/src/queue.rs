@@ -193,6 +193,11 @@ impl Queue<'_> {
         self.tail.load(Ordering::Relaxed).saturating_sub(self.head.0.load(Ordering::Relaxed))
     }
 
+    /// How far workers have come, as far as this moment can tell.
+    pub(crate) fn head(&self) -> u64 {
+        self.head.0.load(Ordering::Relaxed)
+    }
+
     /// Whether the queue has entries, as far as this moment can tell.
     pub(crate) fn is_empty(&self) -> bool {
         // ORDER: after the fence of the sleeper's protocol (see PROTOCOL.md); by itself only a hint.

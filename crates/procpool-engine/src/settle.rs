@@ -110,7 +110,7 @@ impl Shared {
         });
         if self.try_again((slot, ticket), &failure, ran) {
             Counters::add(&self.counters.retries, 1);
-            self.wake_for_push(false);
+            self.wake_for_push();
         } else {
             let failure = self.with_earlier_deaths(slot, ticket, failure);
             self.end_without_reply(slot, ticket, failure);

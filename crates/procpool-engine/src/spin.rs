@@ -53,8 +53,8 @@ impl Spin {
         self.most.is_zero()
     }
 
-    /// Looks for a while whether `found` is true, and gives what it said last.
-    pub(crate) fn look(&self, mut found: impl FnMut() -> bool) -> bool {
+    /// Looks for a while whether `found` is true, and gives what it said last. Ends early where it does not pay.
+    pub(crate) fn look(&self, mut found: impl FnMut() -> bool, pays: impl Fn() -> bool) -> bool {
         if found() {
             return true;
         }
@@ -79,6 +79,9 @@ impl Spin {
             }
             if now - began >= span {
                 self.set(span / 2);
+                return false;
+            }
+            if !pays() {
                 return false;
             }
             before = now;
@@ -113,9 +116,9 @@ mod tests {
 
     #[test]
     fn what_is_there_already_is_found_without_reading_the_clock() {
-        assert!(Spin::new(Duration::ZERO).look(|| true));
-        assert!(!Spin::new(Duration::ZERO).look(|| false));
-        assert!(Spin::new(MOST).look(|| true));
+        assert!(Spin::new(Duration::ZERO).look(|| true, || true));
+        assert!(!Spin::new(Duration::ZERO).look(|| false, || true));
+        assert!(Spin::new(MOST).look(|| true, || false));
     }
 
     #[test]
@@ -125,10 +128,11 @@ mod tests {
         {
             let spin = Spin::of_pool(wanted, cpus);
             let mut looks = 0;
-            assert!(!spin.look(|| {
+            let found = || {
                 looks += 1;
                 false
-            }));
+            };
+            assert!(!spin.look(found, || true));
             assert_eq!(looks == 1, at_once, "wanted {wanted}, {cpus} CPUs: {looks} looks");
             assert_eq!(spin.is_off(), at_once);
         }
@@ -137,15 +141,28 @@ mod tests {
     #[test]
     fn time_spent_in_vain_becomes_shorter_and_what_pays_makes_it_whole_again() {
         let spin = Spin::new(MOST);
-        assert!(!spin.look(|| false));
+        assert!(!spin.look(|| false, || true));
         assert!(spin.span.load(Ordering::Relaxed) <= 4000);
         spin.set(MOST);
         let mut looks = 0;
-        assert!(spin.look(|| {
+        let found = || {
             looks += 1;
             looks == 3
-        }));
+        };
+        assert!(spin.look(found, || true));
         assert_eq!(spin.span.load(Ordering::Relaxed), 8000);
+    }
+
+    #[test]
+    fn who_learns_that_it_does_not_pay_looks_no_longer() {
+        let spin = Spin::new(Duration::from_secs(4));
+        let mut looks = 0;
+        let found = || {
+            looks += 1;
+            false
+        };
+        assert!(!spin.look(found, || false));
+        assert!(looks < 3 * LOOKS, "{looks} looks");
     }
 
     #[test]

@@ -142,11 +142,6 @@ impl Books {
         self.changes += 1;
     }
 
-    /// How many slots hold a task.
-    fn in_use(&self) -> usize {
-        self.tickets.len() - self.free.len()
-    }
-
     /// All slots that hold a task.
     pub(crate) fn live(&self) -> Vec<(u32, Ticket)> {
         let tasks = self.tickets.iter().zip(0..);
@@ -239,9 +234,9 @@ impl Shared {
         limits: Limits,
         wait: &mut Wait,
     ) -> Result<Task, Refusal> {
-        let (task, is_only) = self.accept(parts, place, limits, wait)?;
+        let task = self.accept(parts, place, limits, wait)?;
         point(Point::Pushed);
-        self.wake_for_push(is_only);
+        self.wake_for_push();
         Ok(task)
     }
 
@@ -267,14 +262,13 @@ impl Shared {
         }
     }
 
-    /// Gives the task, and whether it is the only one in the pool.
     fn accept(
         self: &Arc<Self>,
         parts: &Parts<'_>,
         place: &Place,
         limits: Limits,
         wait: &mut Wait,
-    ) -> Result<(Task, bool), Refusal> {
+    ) -> Result<Task, Refusal> {
         let mut books = lock(&self.books);
         let slot = loop {
             books.door.check()?;
@@ -293,7 +287,7 @@ impl Shared {
             books = self.wait_for_room(books, 0, wait)?;
         };
         let has_extra = limits != Limits::default() || matches!(place, Place::Block { .. });
-        Ok((Task::new(self.clone(), slot, books.accepted(), has_extra), books.in_use() == 1))
+        Ok(Task::new(self.clone(), slot, books.accepted(), has_extra))
     }
 
     /// Writes the task into the slot and pushes it; false where the queue is full of entries.
@@ -336,12 +330,9 @@ impl Shared {
         true
     }
 
-    /// After a push: wakes a worker if one sleeps that is needed, and the supervisor if it does not watch. Where the task
-    /// is the only one, as a lone caller's is, the length of the queue is known: to read its head would take a cache
-    /// line from the worker that is about to change it.
-    pub(crate) fn wake_for_push(&self, is_only: bool) {
-        let queued = || if is_only { 1 } else { self.region.queue().length() };
-        if let Some(seat) = self.region.idlers().someone_to_wake(queued)
+    /// After a push: wakes a worker if one sleeps that is needed, and the supervisor if it does not watch.
+    pub(crate) fn wake_for_push(&self) {
+        if let Some(seat) = self.region.idlers().someone_to_wake()
             && let Some(seat) = self.region.seat(seat)
         {
             seat.bed.ring();

@@ -13,6 +13,7 @@ use crate::faults::{Point, point};
 use crate::launch::{ExitStatus, LaunchEvent, Launcher};
 use crate::layout::Seat;
 use crate::os::poll::{self, PollFd, PollFlags};
+use crate::os::process;
 use crate::outcome::{Breakdown, Death, Failure};
 use crate::policy::{self, Obituaries};
 use crate::region::Phase;
@@ -192,6 +193,7 @@ impl Supervisor {
         self.target = target;
         self.shared.seats.fetch_max(target as u32, Ordering::SeqCst);
         self.shared.region.idlers().set_seats(target);
+        self.shared.region.idlers().set_spare(target, process::usable_cpus());
         for seat in target..self.crew.len() {
             if let Some(seat) = self.shared.region.seat(seat as u32) {
                 seat.dismissed.store(1, Ordering::SeqCst);

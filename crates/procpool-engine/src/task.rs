@@ -17,6 +17,9 @@ use crate::slot::{State, Ticket};
 use crate::submit::Books;
 use crate::sync::lock;
 
+/// How long a caller naps where the pool has a backlog.
+const NAP: Duration = Duration::from_micros(50);
+
 /// The longest that a waiter sleeps without a look: a worker that scribbles may lose it its wake-up (*I4*).
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
@@ -87,8 +90,20 @@ impl Task {
     /// As [`Task::wait`], for hosts that must look after signals: `go_on` is asked after each time that the sleep was
     /// interrupted, and every second. Where it says no, the wait is over.
     pub fn wait_while(&self, timeout: Option<Duration>, go_on: impl FnMut() -> bool) -> bool {
-        self.occupied().shared.spin.look(|| self.is_ended())
+        let shared = &self.occupied().shared;
+        shared.spin.look(|| self.is_ended(), || !shared.has_backlog())
+            || self.nap(timeout)
             || self.sleep(timeout.and_then(|span| Instant::now().checked_add(span)), go_on)
+    }
+
+    /// Sleeps for a moment where the pool has a backlog. Short tasks end in numbers meanwhile, each of which would
+    /// otherwise wake this thread: that costs their worker more than the task. Long ones lose little.
+    fn nap(&self, timeout: Option<Duration>) -> bool {
+        if timeout.is_some_and(|span| span < NAP) || !self.occupied().shared.has_backlog() {
+            return false;
+        }
+        std::thread::sleep(NAP);
+        self.is_ended()
     }
 
     fn sleep(&self, deadline: Option<Instant>, mut go_on: impl FnMut() -> bool) -> bool {
@@ -275,6 +290,11 @@ impl Occupied {
 }
 
 impl Shared {
+    /// Whether more tasks wait than there are workers: then whoever looks takes the core of one that works.
+    fn has_backlog(&self) -> bool {
+        self.region.queue().length() > self.seats.load(Ordering::Relaxed).into()
+    }
+
     pub(crate) fn is_ended(&self, slot: u32, ticket: Ticket) -> bool {
         let word = self.region.slot(slot).map(|slot| slot.word.read());
         word.is_some_and(|word| word.is_for(ticket) && word.state().is_some_and(State::is_ended))

@@ -1,16 +1,17 @@
 //! Sleeping and waking of workers, without a lost wake-up.
 //!
-//! Idle workers are of three kinds: at most one *spins* (the one that became idle first, so the one whose caches
-//! are warm; it begins when it has just finished a task), others *sleep* on their own futex word, announced by a bit;
-//! and those that are just looking. The order in which both sides act is what matters, and `PROTOCOL.md` (section
-//! "Sleep and wake") has the proof:
+//! Idle workers are of three kinds: at most one *spins*, which is to say that it looks at the queue and everybody
+//! counts on that; others *sleep* on their own futex word, announced by a bit; and those that are just looking. Who
+//! spins is the one that became idle first, so the one whose caches are warm (it begins when it has just finished a
+//! task), or one that was woken and is on its way to the queue. The order in which both sides act is what matters, and
+//! `PROTOCOL.md` (section "Sleep and wake") has the proof:
 //!
 //! * who **pushes**: the queue's tail, then a `SeqCst` fence, then a look at spinner and sleepers;
 //! * who **goes idle**: spinner or sleeper bit first, then a `SeqCst` fence, then a look at the queue;
-//! * who **stops being idle** passes the wake on if the queue still has entries: a wake-up may have been meant for
-//!   another task than the one that it found;
-//! * who **wakes** clears the bit *before* it bumps the word, so that a bit is never cleared after the sleeper has
-//!   announced itself anew.
+//! * who **stops being idle** passes the wake on if the queue still has entries. So one wake-up is under way at a time,
+//!   however many tasks are pushed meanwhile, and they still find as many workers as they need;
+//! * who **wakes** makes the sleeper the spinner, then clears its bit, *then* bumps its word: so the sleeper that finds
+//!   its bit cleared knows that it is counted on, and a bit is never cleared after the sleeper has announced itself anew.
 
 use crate::faults::{Point, point};
 use crate::queue::Queue;
@@ -24,16 +25,21 @@ pub(crate) const SEATS: usize = 64;
 
 const WORDS: usize = SEATS / 64;
 
+/// The spinner looks only now and then: it gives way to whoever becomes idle.
+const NAPS: u32 = 1 << 31;
+
 /// Who idles. Lies beside the queue's tail, whose line the pusher writes and the idle read anyway.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Idlers {
-    /// Seat + 1 of the worker that spins; 0 for nobody.
+    /// Seat + 1 of the worker that spins, perhaps with `NAPS`; 0 for nobody.
     spinner: AtomicU32,
     /// How many words of `sleeping` are in use: what a pusher must look at.
     words: AtomicU32,
     /// A bit for each seat.
     sleeping: [AtomicU64; WORDS],
+    /// How many workers there are beyond the CPUs.
+    spare: AtomicU32,
 }
 
 /// The word that one worker sleeps on.
@@ -71,7 +77,8 @@ impl Bed {
 impl Idlers {
     pub(crate) fn new(words: u32) -> Self {
         let sleeping = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { spinner: AtomicU32::new(0), words: AtomicU32::new(words), sleeping }
+        let [spinner, spare] = [0, 0].map(AtomicU32::new);
+        Self { spinner, words: AtomicU32::new(words), sleeping, spare }
     }
 }
 
@@ -82,12 +89,30 @@ impl Idlers {
         self.words.fetch_max(words, Ordering::SeqCst);
     }
 
-    /// Worker that is about to look at the queue, and for as long as it looks: pushers count on it for one entry, unless
-    /// they count on another. Whether they do.
+    /// Parent: how many workers there should be, and how many CPUs they have.
+    pub(crate) fn set_spare(&self, workers: usize, cpus: usize) {
+        let spare = u32::try_from(workers.saturating_sub(cpus)).expect("at most SEATS workers");
+        self.spare.store(spare, Ordering::Relaxed);
+    }
+
+    /// Whether as many workers are awake as there are CPUs, besides the one that asks. A guess, that nothing rests on.
+    pub(crate) fn are_enough(&self) -> bool {
+        let asleep: u32 = self.words().iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum();
+        asleep < self.spare.load(Ordering::Relaxed)
+    }
+
+    /// The words in use.
+    fn words(&self) -> &[AtomicU64] {
+        &self.sleeping[..(self.words.load(Ordering::Relaxed) as usize).min(WORDS)]
+    }
+
+    /// Worker that is about to look at the queue, and for as long as it looks: pushers count on it, unless they count on
+    /// another that does not nap. Whether they do.
     pub(crate) fn begin_spinning(&self, seat: u32) -> bool {
+        let seen = self.spinner.load(Ordering::Relaxed);
         // ORDER: AcqRel: the fence that counts is the one in `sleep` or in `pass_on`, one of which follows.
-        let begun = self.spinner.load(Ordering::Relaxed) == 0
-            && self.spinner.compare_exchange(0, seat + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let begun = (seen == 0 || seen & NAPS != 0)
+            && self.spinner.compare_exchange(seen, seat + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         if begun {
             point(Point::Spins);
         }
@@ -99,9 +124,19 @@ impl Idlers {
         let _ = self.spinner.compare_exchange(seat + 1, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 
+    /// The spinner looks away for the time of `nap`. Whether pushers still count on it, or on another since.
+    pub(crate) fn nap(&self, seat: u32, nap: impl FnOnce()) -> bool {
+        let (awake, napping) = (seat + 1, (seat + 1) | NAPS);
+        let swap =
+            |from, to| self.spinner.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let naps = swap(awake, napping);
+        nap();
+        naps && swap(napping, awake)
+    }
+
     /// Worker: sleeps until its `bed` is rung, unless there is something to do: `must_look` is asked after the
-    /// announcement. May return for no reason.
-    pub(crate) fn sleep(&self, seat: u32, bed: &Bed, must_look: impl FnOnce() -> bool) {
+    /// announcement. May return for no reason. Whether pushers count on this worker now, which woke it.
+    pub(crate) fn sleep(&self, seat: u32, bed: &Bed, must_look: impl FnOnce() -> bool) -> bool {
         let read = bed.read();
         self.announce(seat);
         if !must_look() {
@@ -110,6 +145,8 @@ impl Idlers {
             point(Point::Roused);
         }
         self.withdraw(seat);
+        // ORDER: Acquire: `withdraw` comes after whoever cleared the bit, and so sees whom it made the spinner before.
+        self.spinner.load(Ordering::Acquire) == seat + 1
     }
 
     fn announce(&self, seat: u32) {
@@ -126,47 +163,52 @@ impl Idlers {
         // ORDER: SeqCst, partner of the fence in `someone_to_wake`: a pusher that still saw this worker spin has its
         // push seen here.
         fence(Ordering::SeqCst);
-        if queue.is_empty() { None } else { self.someone_to_wake(|| queue.length()) }
+        if queue.is_empty() { None } else { self.someone_to_wake() }
     }
 
-    /// Takes the announcement back; also done for the dead.
-    pub(crate) fn withdraw(&self, seat: u32) {
+    /// Takes the announcement back, by whoever wakes or is woken, and for the dead. Whether there was one.
+    fn withdraw(&self, seat: u32) -> bool {
         let (word, bit) = place(seat);
-        self.sleeping[word].fetch_and(!bit, Ordering::AcqRel);
+        self.sleeping[word].fetch_and(!bit, Ordering::AcqRel) & bit != 0
     }
 
-    /// After a push of `queued` entries, or when a worker takes up work: whom to wake, if anybody. Their bit is
-    /// cleared; the caller must ring their [`Bed`].
-    pub(crate) fn someone_to_wake(&self, queued: impl FnOnce() -> u64) -> Option<u32> {
-        // ORDER: SeqCst, partner of the fences in `announce` and `pass_on`: either this sees the bit, and that nobody
-        // spins, or they see the push.
-        fence(Ordering::SeqCst);
-        let words = (self.words.load(Ordering::Relaxed) as usize).min(WORDS);
-        if self.sleeping[..words].iter().all(|word| word.load(Ordering::Relaxed) == 0) {
-            return None;
-        }
-        // The spinner will take one entry. It is looked at only where somebody could be woken instead.
-        if self.spinner.load(Ordering::Relaxed) != 0 && queued() <= 1 {
-            return None;
-        }
-        self.take_sleeper(words)
-    }
-
-    /// Anybody who sleeps, the lowest seat first: so the same few stay warm, and the others stay asleep.
-    fn take_sleeper(&self, words: usize) -> Option<u32> {
-        for (index, word) in self.sleeping[..words].iter().enumerate() {
-            let mut seen = word.load(Ordering::Relaxed);
-            while seen != 0 {
-                let bit = seen & seen.wrapping_neg();
-                let before = word.fetch_and(!bit, Ordering::AcqRel);
-                if before & bit != 0 {
-                    point(Point::Chose);
-                    return Some(index as u32 * 64 + bit.trailing_zeros());
-                }
-                seen = before & !bit;
+    /// After a push, or when a worker takes up work: whom to wake, if anybody. It is the spinner now, and its bit is
+    /// cleared; the caller must ring its [`Bed`].
+    pub(crate) fn someone_to_wake(&self) -> Option<u32> {
+        loop {
+            // ORDER: SeqCst, partner of the fences in `announce` and `pass_on`: either this sees the bit, and that nobody
+            // spins, or they see the push.
+            fence(Ordering::SeqCst);
+            if self.spinner.load(Ordering::Relaxed) != 0 {
+                return None;
+            }
+            let seat = self.lowest_sleeper()?;
+            if self.appoint(seat) {
+                return Some(seat);
             }
         }
-        None
+    }
+
+    /// So the same few stay warm, and the others stay asleep.
+    fn lowest_sleeper(&self) -> Option<u32> {
+        let mut words = self.words().iter().map(|word| word.load(Ordering::Relaxed)).zip(0_u32..);
+        words.find_map(|(word, index)| (word != 0).then(|| index * 64 + word.trailing_zeros()))
+    }
+
+    /// Makes a sleeper the spinner; false when it is none any more, or somebody else spins: then look again.
+    fn appoint(&self, seat: u32) -> bool {
+        if self.spinner.compare_exchange(0, seat + 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        point(Point::Appointed);
+        let is_taken = self.withdraw(seat);
+        if is_taken {
+            point(Point::Chose);
+        } else {
+            // Others may have counted on it meanwhile: whoever takes that back looks for another.
+            self.stop_spinning(seat);
+        }
+        is_taken
     }
 
     /// Supervisor: undoes what a worker may have scribbled here (*I4*). A spinner that is forgotten spins on, and is

@@ -16,6 +16,7 @@ use crate::os::process;
 use crate::payload::{self, KEPT, NO_ROOM, Parts, Place, RAISED, RETURNED, TIMED};
 use crate::queue::{Cursor, Queue};
 use crate::region::{Phase, Region};
+use crate::reserve::Reserve;
 use crate::sandbox::Confinement;
 use crate::seat::Status;
 use crate::slot::Ticket;
@@ -35,6 +36,8 @@ pub struct Worker {
     spin: Spin,
     /// Pushers count on this worker to look at the queue.
     spinning: bool,
+    /// It was woken, and leaves the queue to others for now.
+    reserve: Option<Reserve>,
     finished: u64,
 }
 
@@ -112,6 +115,7 @@ impl Worker {
             rules,
             spin: Spin::new(spin),
             spinning: false,
+            reserve: None,
             finished: 0,
         };
         worker.words().set_status(Status::Starting);
@@ -183,7 +187,9 @@ impl Worker {
         }
         let mut has_idled = self.spinning;
         loop {
-            if let Some(claimed) = self.claim() {
+            if !self.holds_back()
+                && let Some(claimed) = self.claim()
+            {
                 if has_idled {
                     self.stop_spinning();
                     point(Point::TakesUp);
@@ -216,17 +222,37 @@ impl Worker {
 
     /// Returns when there may be work, or reason to leave.
     fn idle(&mut self) {
+        if let Some(reserve) = &mut self.reserve {
+            self.spinning = self.region.idlers().nap(self.seat, || reserve.nap());
+            return;
+        }
         self.begin_spinning();
         let queue = self.queue();
-        if !(self.spinning && self.spin.look(|| !queue.is_empty())) {
-            self.stop_spinning();
-            point(Point::LooksAway);
-            let queue = self.queue();
-            let must_look =
-                || !queue.is_empty() || self.is_dismissed() || self.region.phase() != Phase::Running;
-            self.region.idlers().sleep(self.seat, &self.words().bed, must_look);
+        if !(self.spinning && self.spin.look(|| !queue.is_empty(), || true)) {
+            self.sleep();
         }
         point(Point::Woken);
+    }
+
+    fn sleep(&mut self) {
+        self.stop_spinning();
+        point(Point::LooksAway);
+        let must_look =
+            || !self.queue().is_empty() || self.is_dismissed() || self.region.phase() != Phase::Running;
+        let idlers = self.region.idlers();
+        let counted_on = idlers.sleep(self.seat, &self.words().bed, must_look);
+        self.reserve = (counted_on && idlers.are_enough()).then(|| Reserve::begin(&self.queue()));
+        self.spinning = counted_on;
+    }
+
+    /// Whether it still leaves the queue to others.
+    fn holds_back(&mut self) -> bool {
+        let Self { region, reserve, .. } = self;
+        let holds = reserve.as_mut().is_some_and(|it| it.holds_back(region.idlers(), &region.queue()));
+        if !holds {
+            *reserve = None;
+        }
+        holds
     }
 
     fn begin_spinning(&mut self) {

@@ -58,8 +58,12 @@ fn for_each_point(points: &[Point], story: impl Fn(Point, &Story)) {
 /// Whether a worker holds a task at this point, so that its death costs that task.
 fn holds_a_task(point: Point) -> bool {
     let is_at_it = [&Point::CLAIMS[1..], Point::REPLIES, Point::BLOCKS].concat();
-    // It chooses whom to wake after it has claimed.
-    point == Point::Chose || is_at_it.contains(&point)
+    is_about_to_wake(point) || is_at_it.contains(&point)
+}
+
+/// Whether only a worker passes this point that wakes another, which it does after it has claimed.
+fn is_about_to_wake(point: Point) -> bool {
+    matches!(point, Point::Appointed | Point::Chose)
 }
 
 /// Whether only a worker passes this point that has a block to handle.
@@ -110,7 +114,7 @@ fn wait_for_deaths(errands: &Errands<'_>, point: Point) -> Vec<Result<Errand>> {
     while errands.pool.stats().restarts < DEATHS {
         ends.extend(errands.wait_for_each(1));
         ends.extend(errands.listen(1, &Arc::default()).into_iter().map(AsyncResult::get));
-        if point == Point::Chose {
+        if is_about_to_wake(point) {
             ends.extend(let_a_worker_choose(errands));
         }
     }

@@ -51,10 +51,18 @@ impl House {
     // ---- the parent ----
 
     fn submit(&self, tail: &mut Tail, slot: u32) {
+        self.push(tail, slot);
+        self.wake_for_push();
+    }
+
+    fn push(&self, tail: &mut Tail, slot: u32) {
         let ticket = u64::from(slot) + 1;
         self.slots[slot as usize].publish(ticket);
         self.queue().push(tail, Entry::new(slot, ticket)).unwrap();
-        if let Some(seat) = self.idlers.someone_to_wake(|| self.queue().length()) {
+    }
+
+    fn wake_for_push(&self) {
+        if let Some(seat) = self.idlers.someone_to_wake() {
             self.beds[seat as usize].ring();
         }
     }
@@ -91,7 +99,7 @@ impl House {
         if !(*spinning && (0..self.looks).any(|_| !self.queue().is_empty())) {
             self.stop_spinning(seat, spinning);
             let must_look = || !self.queue().is_empty() || self.is_closed();
-            self.idlers.sleep(seat, &self.beds[seat as usize], must_look);
+            *spinning = self.idlers.sleep(seat, &self.beds[seat as usize], must_look);
         }
     }
 
@@ -239,27 +247,87 @@ fn no_task_waits_because_its_pusher_counted_on_a_worker_that_had_just_finished()
     }
 }
 
+/// As above, when the pusher spares the sleeper since it sees that another pusher wakes one, which was about to get up by
+/// itself.
+///
+/// Broken once: `someone_to_wake` looks no further where the sleeper is none any more: "a task waits, and a worker sleeps".
+#[test]
+fn no_task_waits_because_its_pusher_counted_on_a_sleeper_that_got_up_by_itself() {
+    check(|| {
+        let house = House::with_spinners(0);
+        let mut tail = Tail::begin(&house.queue());
+        house.put_to_sleep(1);
+        let asleep = house.beds[1].read();
+        let worker = house.worker(0);
+        house.push(&mut tail, 0);
+        let other = {
+            let house = house.clone();
+            thread::spawn(move || house.wake_for_push())
+        };
+        house.submit(&mut tail, 1);
+        other.join().unwrap();
+        assert!(worker.join().unwrap());
+        assert_ne!(house.beds[1].read(), asleep, "a task waits, and a worker sleeps");
+    });
+}
+
+/// A task would wait until a worker that naps looks again, although another has just become idle.
+///
+/// Broken once: `begin_spinning` lets the one that naps go on being the spinner: "deadlock; threads = ...".
+#[test]
+fn who_becomes_idle_takes_the_place_of_a_spinner_that_naps() {
+    check(|| {
+        let house = House::with_spinners(1);
+        let mut tail = Tail::begin(&house.queue());
+        assert!(house.idlers.begin_spinning(0));
+        let nap = || {
+            let worker = house.worker(1);
+            house.submit(&mut tail, 0);
+            assert!(worker.join().unwrap());
+        };
+        house.idlers.nap(0, nap);
+    });
+}
+
+/// Tasks would be left to a worker that runs one, since it thinks that pushers count on another.
+///
+/// Broken once: `nap` says no whatever happened: "it would not cease to be".
+#[test]
+fn who_napped_knows_whether_it_is_still_counted_on() {
+    check(|| {
+        let house = House::with_spinners(1);
+        assert!(house.idlers.begin_spinning(0));
+        let other = {
+            let house = house.clone();
+            thread::spawn(move || house.idlers.begin_spinning(1))
+        };
+        let is_counted_on = house.idlers.nap(0, || ());
+        let was_replaced = other.join().unwrap();
+        assert_ne!(is_counted_on, was_replaced, "it would not cease to be");
+    });
+}
+
 /// A worker that is killed after it chose whom to wake and before it rang would leave that one asleep for ever: its bit
 /// is cleared, so no pusher finds it, and `close` would not either.
 ///
 /// Broken once: `wake_all` by the bits of those who sleep (as it was at first): "deadlock; threads = ...".
 #[test]
 fn a_worker_that_vanishes_before_it_rings_leaves_nobody_asleep_for_ever() {
-    check(|| {
-        let house = House::with_spinners(0);
-        let sleeper = house.worker(1);
-        let vanishing = {
-            let house = house.clone();
-            thread::spawn(move || {
+    for point in [Point::Appointed, Point::Chose] {
+        check(move || {
+            let house = House::with_spinners(0);
+            let sleeper = house.worker(1);
+            let vanishing = {
+                let house = house.clone();
                 // The steps of `pass_on`; the bed is never rung.
-                let _ = house.idlers.someone_to_wake(|| 1);
-            })
-        };
-        vanishing.join().unwrap();
-        house.settle_death(0);
-        house.close();
-        assert!(!sleeper.join().unwrap());
-    });
+                thread::spawn(move || until(point, || house.idlers.someone_to_wake()).is_some())
+            };
+            vanishing.join().unwrap();
+            house.settle_death(0);
+            house.close();
+            assert!(!sleeper.join().unwrap());
+        });
+    }
 }
 
 /// The wake-up for a task would go to a worker that died in its sleep, and the others would sleep on.
