@@ -49,16 +49,25 @@ impl Obituaries {
         self.recent.len() > limit.deaths
     }
 
-    /// How long to wait before the next worker: nothing at first, then 1 ms, doubled for each death up to 128 ms.
+    /// How long to wait before the next worker.
     pub(crate) fn back_off(&self) -> Duration {
-        match self.recent.len() {
-            0 | 1 => Duration::ZERO,
-            deaths => Duration::from_millis(1 << (deaths - 2).min(7)),
-        }
+        back_off(self.recent.len())
     }
 
     pub(crate) fn count(&self) -> usize {
         self.recent.len()
+    }
+}
+
+/// How many launches may fail one after another in a pool without workers before it gives up: it has tried for more than
+/// a second by then. Where there are workers it goes on trying, and they with their tasks.
+pub(crate) const FAILED_LAUNCHES: usize = 16;
+
+/// How long to wait after so many failures: not at all after the first, then 1 ms, doubled each time up to 128 ms.
+pub(crate) fn back_off(failures: usize) -> Duration {
+    match failures {
+        0 | 1 => Duration::ZERO,
+        _ => Duration::from_millis(1 << (failures - 2).min(7)),
     }
 }
 

@@ -53,7 +53,8 @@ pub(crate) struct Supervisor {
     looks: u32,
     /// When the memory of running workers is measured next.
     pub(crate) next_measure: Option<Instant>,
-    launched: u64,
+    /// How often launches failed since the last worker that started.
+    failed_launches: usize,
 }
 
 impl Supervisor {
@@ -71,7 +72,7 @@ impl Supervisor {
             finished_before: 0,
             looks: 0,
             next_measure: None,
-            launched: 0,
+            failed_launches: 0,
         };
         supervisor.staff();
         supervisor
@@ -259,7 +260,6 @@ impl Supervisor {
             Ok(()) => {
                 point(Point::Launched);
                 self.crew[seat] = Berth::Awaited;
-                self.launched += 1;
                 if is_successor {
                     Counters::add(&self.shared.counters.restarts, 1);
                 }
@@ -273,12 +273,15 @@ impl Supervisor {
     }
 
     fn launch_failed(&mut self, error: std::io::Error) {
-        let too_many = self.obituaries.note(Instant::now(), self.finished(), self.shared.config.restart);
-        let hopeless = self.members().next().is_none() && self.launched <= self.shared.config.workers as u64;
-        if too_many || hopeless {
+        if self.not_before.is_some() {
+            // Of several that failed together one counts.
+            return;
+        }
+        self.failed_launches += 1;
+        if self.failed_launches > policy::FAILED_LAUNCHES && self.members().next().is_none() {
             self.break_down(Breakdown::Launch { error: Arc::new(error) });
         } else {
-            self.not_before = Instant::now().checked_add(self.obituaries.back_off());
+            self.not_before = Instant::now().checked_add(policy::back_off(self.failed_launches));
         }
     }
 
@@ -308,6 +311,7 @@ impl Supervisor {
             member.ask_to_end(*lock(&self.shared.grace));
         }
         if let Some(berth @ Berth::Awaited) = self.crew.get_mut(seat as usize) {
+            self.failed_launches = 0;
             lock(&self.shared.pids).insert(seat, member.pid);
             *berth = Berth::Taken(member);
         }
@@ -503,3 +507,6 @@ impl Supervisor {
 fn is_taken(crew: &[Berth], seat: u32) -> bool {
     matches!(crew.get(seat as usize), Some(Berth::Taken(_) | Berth::Awaited))
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -97,10 +97,6 @@ fn is_on_the_way_in(point: Point) -> bool {
 
 /// Arranges that so many workers die at `point`, and sees to it that they come there.
 fn arm(pool: &Pool, point: Point, deaths: u16) {
-    if matches!(point, Point::Born | Point::Introduced) {
-        // A pool whose first workers all come to nothing gives up.
-        workers(pool, WORKERS);
-    }
     pool.arm(point, deaths);
     if is_on_the_way_in(point) {
         // The first workers may have passed it before.
