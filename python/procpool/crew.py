@@ -31,8 +31,17 @@ _MADE_UP = 255
 #: How long to wait until the death of a fork server is seen, in seconds.
 _PAUSES = (0.001, 0.01, 0.1)
 
+#: How long a worker has between SIGTERM and SIGKILL, in seconds.
+GRACE = 0.5
+
 #: How many dead workers' last words are kept for errors that are still to be raised.
 _OBITUARIES = 64
+
+
+def default_processes() -> int:
+    """As many as this version of the standard library takes."""
+    count = getattr(os, "process_cpu_count", os.cpu_count)()
+    return count or 1
 
 
 class _Seated:
@@ -78,6 +87,7 @@ class Crew:
         self._words = _make_words()
         self._last_words: deque[tuple[int, str]] = deque(maxlen=_OBITUARIES)
         self._lock = threading.RLock()
+        self._notices_lock = threading.RLock()
         self._owner = os.getpid()
 
     # ---- births ----
@@ -159,6 +169,15 @@ class Crew:
                 self._bury(engine, seated)
         engine.end_notices()
         self._close()
+
+    def serve_notices(self, engine: _procpool.Engine, name: Optional[str] = None) -> None:
+        """Makes sure that there is a thread which calls callbacks."""
+        if self.notices_thread is None:
+            with self._notices_lock:
+                if self.notices_thread is None:
+                    thread = threading.Thread(target=_handle_results, args=(engine,), name=name, daemon=True)
+                    self.notices_thread = thread
+                    thread.start()
 
     def tend(self, engine: _procpool.Engine) -> bool:
         """Reaps the dead and starts what is wanted; False when there will be no more."""
@@ -253,6 +272,16 @@ class Crew:
         words, self._words = self._words, None
         if words is not None:
             os.close(words)
+
+
+def _handle_results(engine: _procpool.Engine) -> None:
+    """Calls callbacks, in order of arrival."""
+    while (notices := engine.notices()) is not None:
+        for notice in notices:
+            notice()
+        del notices
+    # Tracebacks that somebody keeps may lead here.
+    del engine
 
 
 def start_process(process: Any) -> None:
