@@ -15,12 +15,14 @@ from collections import deque
 from multiprocessing import process as mp_process
 from multiprocessing.connection import wait
 
-from . import _procpool, installation, interrupts, stacks, worker
+from . import _procpool, installation, interrupts, pickling, stacks, worker
 from .deadlines import left
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
+
+    from .failures import Failures
 
     #: Makes the process object for a seat.
     MakeProcess = Callable[[worker.Attachment], Any]
@@ -92,7 +94,41 @@ class Crew:
 
     # ---- births ----
 
-    def start_first(self, seat: int, descriptors: tuple[int, ...]) -> Optional[int]:
+    def start_engine(
+        self,
+        failures: Failures,
+        workers: int,
+        tasks_per_worker: Optional[int],
+        memory: tuple[Optional[int], Optional[int]],
+        spin: bool,
+    ) -> _procpool.Engine:
+        """The engine, with its first processes. From now on there is a thread that starts and reaps as it wants it."""
+        soft, hard = memory
+        try:
+            engine = _procpool.Engine(
+                name="procpool",
+                workers=workers,
+                tasks_per_worker=tasks_per_worker,
+                memory_soft=soft,
+                memory_hard=hard,
+                grace=GRACE,
+                spin=spin,
+                sandbox=self._sandbox,
+                start=self._start_first,
+                make_pickler=pickling.make_pickler,
+                reducers=pickling.reducers(),
+                loads=pickling.loads,
+                raised=failures.raised,
+                failed=failures.failed,
+            )
+        except BaseException:
+            self._abandon()
+            raise
+        self.thread = threading.Thread(target=self._serve, args=(engine,), name="procpool-crew", daemon=True)
+        self.thread.start()
+        return engine
+
+    def _start_first(self, seat: int, descriptors: tuple[int, ...]) -> Optional[int]:
         """For the engine, while it is being made: the new process's pid."""
         process = self._start(seat, descriptors)
         pid: Optional[int] = getattr(process, "pid", None)
@@ -137,7 +173,7 @@ class Crew:
         attachment.announce()
         return process
 
-    def abandon(self) -> None:
+    def _abandon(self) -> None:
         """The pool could not be made: ends what was started."""
         for process in self.processes:
             if process.exitcode is None:
@@ -150,12 +186,8 @@ class Crew:
 
     # ---- the thread ----
 
-    def serve(self, engine: _procpool.Engine) -> None:
-        """Begins to start and reap processes as the engine wants it."""
-        self.thread = threading.Thread(target=self._serve, args=(engine,), name="procpool-crew", daemon=True)
-        self.thread.start()
-
     def _serve(self, engine: _procpool.Engine) -> None:
+        """Starts and reaps processes as the engine wants it."""
         while True:
             with self._lock:
                 watched = [seated.watched for seated in self._seated.values()]

@@ -10,9 +10,9 @@ from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 from functools import partial
 from multiprocessing import get_context
 
-from . import _procpool, dumping, ending, pickling, worker
+from . import _procpool, dumping, ending, worker
 from .cache import Cache
-from .crew import GRACE, Crew, default_processes
+from .crew import Crew, default_processes
 from .executor_calls import Calls, Options
 from .failures import Failures
 from .future import Future
@@ -54,6 +54,14 @@ def _make_process(
     return ctx.Process(target=worker.main, args=(attachment, initializer, initargs, worker.the_error_itself))
 
 
+def _check_tasks_per_child(tasks: Optional[int]) -> None:
+    if tasks is not None:
+        if not isinstance(tasks, int):
+            raise TypeError("max_tasks_per_child must be an integer")
+        if tasks <= 0:
+            raise ValueError("max_tasks_per_child must be >= 1")
+
+
 class ProcessPoolExecutor(Calls, Executor):
     """An executor whose calls run in worker processes.
 
@@ -89,11 +97,7 @@ class ProcessPoolExecutor(Calls, Executor):
             max_workers = default_processes()
         elif max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
-        if max_tasks_per_child is not None:
-            if not isinstance(max_tasks_per_child, int):
-                raise TypeError("max_tasks_per_child must be an integer")
-            if max_tasks_per_child <= 0:
-                raise ValueError("max_tasks_per_child must be >= 1")
+        _check_tasks_per_child(max_tasks_per_child)
         if mp_context is None:
             mp_context = get_context("spawn" if max_tasks_per_child is not None else None)
         if initializer is not None and not callable(initializer):
@@ -188,27 +192,7 @@ class ProcessPoolExecutor(Calls, Executor):
         crew = Crew(make, partial(_on_death, reference) if self._breaks else None, self._sandbox)
         failures = _Failures(crew, _RemoteTraceback)
         self._started = 1 if self._grows else self._max_workers
-        try:
-            engine = _procpool.Engine(
-                name="procpool",
-                workers=self._started,
-                tasks_per_worker=self._max_tasks_per_child,
-                memory_soft=self._memory[0],
-                memory_hard=self._memory[1],
-                grace=GRACE,
-                spin=self._spin,
-                sandbox=self._sandbox,
-                start=crew.start_first,
-                make_pickler=pickling.make_pickler,
-                reducers=pickling.reducers(),
-                loads=pickling.loads,
-                raised=failures.raised,
-                failed=failures.failed,
-            )
-        except BaseException:
-            crew.abandon()
-            raise
-        crew.serve(engine)
+        engine = crew.start_engine(failures, self._started, self._max_tasks_per_child, self._memory, self._spin)
         self._crew = crew
         self._engine = engine
         self._finalizer = weakref.finalize(self, engine.close)

@@ -26,7 +26,7 @@ from multiprocessing.pool import (  # type: ignore[attr-defined]
     worker as worker,
 )
 
-from . import _procpool, dumping, pickling
+from . import _procpool, dumping
 from .cache import Cache, job_counter as job_counter
 from .crew import GRACE, Crew, default_processes
 from .deadlines import deadline_after, left, time_is_over
@@ -107,28 +107,9 @@ class Pool(Calls, _standard.Pool):  # type: ignore[misc]
         make = partial(_make_process, self.Process, self._ctx, initializer, self._initargs)
         crew = self._crew = Crew(make, sandbox=sandbox)
         self._pool = crew.processes
+        memory = (max_memory_per_worker, memory_limit_per_worker)
         failures = Failures(crew, RemoteTraceback)
-        try:
-            self._engine = _procpool.Engine(
-                name="procpool",
-                workers=self._processes,
-                tasks_per_worker=maxtasksperchild,
-                memory_soft=max_memory_per_worker,
-                memory_hard=memory_limit_per_worker,
-                grace=GRACE,
-                spin=spin,
-                sandbox=sandbox,
-                start=crew.start_first,
-                make_pickler=pickling.make_pickler,
-                reducers=pickling.reducers(),
-                loads=pickling.loads,
-                raised=failures.raised,
-                failed=failures.failed,
-            )
-        except BaseException:
-            crew.abandon()
-            raise
-        crew.serve(self._engine)
+        self._engine = crew.start_engine(failures, self._processes, maxtasksperchild, memory, spin)
         self._terminate = util.Finalize(self, _terminate_pool, args=(self._engine, crew), exitpriority=15)
         self._state = RUN
         dumping.watch(self)
