@@ -154,8 +154,8 @@ impl Worker {
         self.next_unless(|| false)
     }
 
-    /// As [`Worker::next`], for hosts that must look after signals: `leave` is asked after each sleep that brought no
-    /// task, and where it says yes there is none.
+    /// As [`Worker::next`], for hosts that must look after signals: `leave` is asked before each sleep, which a signal
+    /// ends, and where it says yes there is no task.
     pub fn next_unless(&mut self, leave: impl FnMut() -> bool) -> Option<Call<'_>> {
         let (slot, ticket) = self.claim_or_sleep(leave)?;
         point(Point::Helped);
@@ -191,10 +191,18 @@ impl Worker {
                 }
                 return Some(claimed);
             }
-            if has_idled && (self.region.phase() == Phase::Closed && self.queue().is_empty() || leave()) {
+            if has_idled && self.region.phase() == Phase::Closed && self.queue().is_empty() {
                 return None;
             }
-            self.idle();
+            if !self.look() {
+                self.look_away();
+                // Not before: a signal that came while this looked has interrupted no sleep.
+                if leave() {
+                    return None;
+                }
+                self.sleep();
+            }
+            point(Point::Woken);
             has_idled = true;
             if self.is_dismissed() {
                 return None;
@@ -214,19 +222,27 @@ impl Worker {
         Some((slot, seen.ticket()))
     }
 
-    /// Returns when there may be work, or reason to leave.
-    fn idle(&mut self) {
+    /// Looks for work for a while, unless another worker does. Whether there is some.
+    fn look(&mut self) -> bool {
         self.begin_spinning();
         let queue = self.queue();
-        if !(self.spinning && self.spin.look(|| !queue.is_empty())) {
+        self.spinning && self.spin.look(|| !queue.is_empty())
+    }
+
+    /// Nobody is to count on this worker: the host may take its time.
+    fn look_away(&mut self) {
+        if self.spinning {
             self.stop_spinning();
             point(Point::LooksAway);
-            let queue = self.queue();
-            let must_look =
-                || !queue.is_empty() || self.is_dismissed() || self.region.phase() != Phase::Running;
-            self.region.idlers().sleep(self.seat, &self.words().bed, must_look);
+            self.pass_on();
         }
-        point(Point::Woken);
+    }
+
+    /// Returns when there may be work, or reason to leave.
+    fn sleep(&self) {
+        let queue = self.queue();
+        let must_look = || !queue.is_empty() || self.is_dismissed() || self.region.phase() != Phase::Running;
+        self.region.idlers().sleep(self.seat, &self.words().bed, must_look);
     }
 
     fn begin_spinning(&mut self) {
@@ -265,12 +281,7 @@ impl Worker {
 
     /// Leaves in good order. The host ends the process after that, with status 0.
     pub fn leave(mut self) {
-        if self.spinning {
-            // The host may take its time, and a pusher has counted on this worker.
-            self.stop_spinning();
-            point(Point::LooksAway);
-            self.pass_on();
-        }
+        self.look_away();
         if self.words().status() != Status::SetupFailed {
             self.words().set_status(Status::Leaving);
             point(Point::Leaves);
