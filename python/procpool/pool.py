@@ -29,12 +29,13 @@ from multiprocessing.pool import (  # type: ignore[attr-defined]
 from . import _procpool, dumping
 from .cache import Cache, job_counter as job_counter
 from .crew import GRACE, Crew, default_processes
-from .deadlines import deadline_after, left, time_is_over
+from .deadlines import deadline_after, time_is_over
 from .failures import Failures
+from .feeding import Feeders
 from .iterators import IMapIterator as IMapIterator, IMapUnorderedIterator as IMapUnorderedIterator
 from .pool_calls import Calls, Options
 from .results import ApplyResult as ApplyResult, AsyncResult as AsyncResult, MapResult as MapResult
-from .submission import FailedInput, make_limits, submit
+from .submission import make_limits, submit
 from .worker import Attachment, check_place, main as _work, maybe_encoding_error
 
 TYPE_CHECKING = False
@@ -102,15 +103,16 @@ class Pool(Calls, _standard.Pool):  # type: ignore[misc]
         self._initializer = initializer
         self._initargs = tuple(initargs)
         self._cache = Cache()
-        #: Threads that read the input of `imap`.
-        self._feeders: list[threading.Thread] = []
+        self._feeders = Feeders()
         make = partial(_make_process, self.Process, self._ctx, initializer, self._initargs)
         crew = self._crew = Crew(make, sandbox=sandbox)
         self._pool = crew.processes
         memory = (max_memory_per_worker, memory_limit_per_worker)
         failures = Failures(crew, RemoteTraceback)
         self._engine = crew.start_engine(failures, self._processes, maxtasksperchild, memory, spin)
-        self._terminate = util.Finalize(self, _terminate_pool, args=(self._engine, crew), exitpriority=15)
+        self._terminate = util.Finalize(
+            self, _terminate_pool, args=(self._engine, crew, self._feeders), exitpriority=15
+        )
         self._state = RUN
         dumping.watch(self)
 
@@ -124,14 +126,6 @@ class Pool(Calls, _standard.Pool):  # type: ignore[misc]
         self, call: int, func: Callable[..., Any], argument: Any, limits: Optional[_procpool.Limits] = None
     ) -> Any:
         return submit(self._engine, self._cache, call, func, argument, limits)
-
-    def _feed(self, steps: Iterator[None], iterator: IMapIterator) -> None:
-        """Takes all of `steps`, which give `iterator` its tasks, in a thread: nobody knows how long the input takes to
-        come."""
-        thread = threading.Thread(target=_feed, args=(self, steps, iterator), name="procpool-feeder", daemon=True)
-        self._feeders = [feeder for feeder in self._feeders if feeder.is_alive()]
-        thread.start()
-        self._feeders.append(thread)
 
     def _serve_notices(self) -> None:
         """Makes sure that there is a thread which calls callbacks."""
@@ -170,10 +164,9 @@ class Pool(Calls, _standard.Pool):  # type: ignore[misc]
         """Takes no more work; what was accepted is finished."""
         if self._state == RUN:
             self._state = CLOSE
-            feeders = [feeder for feeder in self._feeders if feeder.is_alive()]
-            if feeders:
+            if self._feeders.are_at_work():
                 # They have accepted input that they have not submitted: the engine is closed behind them.
-                threading.Thread(target=_close_after, args=(feeders, self._engine), daemon=True).start()
+                threading.Thread(target=_close_after, args=(self._feeders, self._engine), daemon=True).start()
             else:
                 self._engine.close()
 
@@ -181,6 +174,7 @@ class Pool(Calls, _standard.Pool):  # type: ignore[misc]
         """Stops at once: queued and running calls end with `Terminated`, workers get SIGTERM and after `grace` seconds
         SIGKILL."""
         self._state = TERMINATE
+        self._feeders.stop()
         if self._terminate.still_active():
             self._engine.terminate(grace)
         self._terminate()
@@ -192,12 +186,9 @@ class Pool(Calls, _standard.Pool):  # type: ignore[misc]
         if self._state not in (CLOSE, TERMINATE):
             raise ValueError("In unknown state")
         deadline = deadline_after(timeout)
-        if self._state == CLOSE:
-            for feeder in self._feeders:
-                feeder.join(left(deadline))
+        if self._state == CLOSE and self._feeders.join(deadline):
             # Behind the last of them it is closed; here as well, lest this comes first.
-            if not any(feeder.is_alive() for feeder in self._feeders):
-                self._engine.close()
+            self._engine.close()
         if time_is_over(deadline) or not self._crew.join_all(self._engine, deadline):
             raise TimeoutError(f"the pool's workers have not gone in {timeout} s")
 
@@ -291,25 +282,18 @@ def _make_process(
     return process
 
 
-def _feed(pool: Pool, steps: Iterator[None], iterator: IMapIterator) -> None:
-    try:
-        for _ in steps:
-            if pool._state == TERMINATE:
-                break
-    except BaseException as error:
-        # The input wants to end the interpreter, or the like: whoever takes the results has to know.
-        iterator._append(FailedInput(error, pool._engine))
-    iterator._end_input()
-
-
-def _close_after(feeders: list[threading.Thread], engine: _procpool.Engine) -> None:
-    for feeder in feeders:
-        feeder.join()
+def _close_after(feeders: Feeders, engine: _procpool.Engine) -> None:
+    feeders.join(None)
     engine.close()
 
 
-def _terminate_pool(engine: _procpool.Engine, crew: Crew) -> None:
+def _terminate_pool(engine: _procpool.Engine, crew: Crew, feeders: Feeders) -> None:
+    feeders.stop()
     engine.terminate()
     engine.join()
     # The interpreter ends also where a callback does not.
-    crew.join_all(engine, deadline_after(GRACE) if util.is_exiting() else None)
+    deadline = deadline_after(GRACE) if util.is_exiting() else None
+    crew.join_all(engine, deadline)
+    if deadline is not None:
+        # An interpreter before 3.14 ends such threads wherever they are, and the process with them where that is not Python.
+        feeders.join(deadline)

@@ -203,7 +203,7 @@ class Calls:
             tasks = self._tasks(call, func, arguments)
             steps = self._submit_each(call, func, arguments, iterator._append)
         if buffersize is None:
-            pool._feed(steps, iterator)
+            pool._feeders.feed(pool._engine, steps, iterator)
         else:
             _feed_as_taken(pool, tasks, iterator, ahead)
         return iterator if chunksize == 1 else Chunked(iterator)

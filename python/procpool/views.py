@@ -64,7 +64,7 @@ class TaskQueue:
             for _job, _index, func, args, kwds in tasks:
                 yield keep(pool._submit(APPLY, func, (args, kwds)))
 
-        pool._feed(submit_all(), iterator)
+        pool._feeders.feed(pool._engine, submit_all(), iterator)
 
 
 class Backlog:
