@@ -8,6 +8,7 @@ end, and somebody waits for the next result: they are cut by the time that the c
 from __future__ import annotations
 
 import itertools
+import operator
 import sys
 import time
 
@@ -26,6 +27,16 @@ SPAN = 0.001
 
 #: How many chunks of an iterator are under way for each worker: the one that runs, and those that wait meanwhile.
 AHEAD = 3
+
+
+def checked_chunksize(chunksize: Chunksize) -> Chunksize:
+    """How many items are one task, as the caller says it."""
+    if chunksize == "auto":
+        return chunksize
+    checked = operator.index(chunksize)
+    if checked < 1:
+        raise ValueError(f"Chunksize must be 1+, not {checked:n}")
+    return checked
 
 
 def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -15,12 +15,14 @@ from collections import deque
 from multiprocessing import process as mp_process
 from multiprocessing.connection import wait
 
-from . import _procpool, installation, interrupts, stacks, worker
+from . import _procpool, installation, interrupts, pickling, stacks, worker
 from .deadlines import left
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
+
+    from .failures import Failures
 
     #: Makes the process object for a seat.
     MakeProcess = Callable[[worker.Attachment], Any]
@@ -31,8 +33,17 @@ _MADE_UP = 255
 #: How long to wait until the death of a fork server is seen, in seconds.
 _PAUSES = (0.001, 0.01, 0.1)
 
+#: How long a worker has between SIGTERM and SIGKILL, in seconds.
+GRACE = 0.5
+
 #: How many dead workers' last words are kept for errors that are still to be raised.
 _OBITUARIES = 64
+
+
+def default_processes() -> int:
+    """As many as this version of the standard library takes."""
+    count = getattr(os, "process_cpu_count", os.cpu_count)()
+    return count or 1
 
 
 class _Seated:
@@ -78,11 +89,46 @@ class Crew:
         self._words = _make_words()
         self._last_words: deque[tuple[int, str]] = deque(maxlen=_OBITUARIES)
         self._lock = threading.RLock()
+        self._notices_lock = threading.RLock()
         self._owner = os.getpid()
 
     # ---- births ----
 
-    def start_first(self, seat: int, descriptors: tuple[int, ...]) -> Optional[int]:
+    def start_engine(
+        self,
+        failures: Failures,
+        workers: int,
+        tasks_per_worker: Optional[int],
+        memory: tuple[Optional[int], Optional[int]],
+        spin: bool,
+    ) -> _procpool.Engine:
+        """The engine, with its first processes. From now on there is a thread that starts and reaps as it wants it."""
+        soft, hard = memory
+        try:
+            engine = _procpool.Engine(
+                name="procpool",
+                workers=workers,
+                tasks_per_worker=tasks_per_worker,
+                memory_soft=soft,
+                memory_hard=hard,
+                grace=GRACE,
+                spin=spin,
+                sandbox=self._sandbox,
+                start=self._start_first,
+                make_pickler=pickling.make_pickler,
+                reducers=pickling.reducers(),
+                loads=pickling.loads,
+                raised=failures.raised,
+                failed=failures.failed,
+            )
+        except BaseException:
+            self._abandon()
+            raise
+        self.thread = threading.Thread(target=self._serve, args=(engine,), name="procpool-crew", daemon=True)
+        self.thread.start()
+        return engine
+
+    def _start_first(self, seat: int, descriptors: tuple[int, ...]) -> Optional[int]:
         """For the engine, while it is being made: the new process's pid."""
         process = self._start(seat, descriptors)
         pid: Optional[int] = getattr(process, "pid", None)
@@ -127,7 +173,7 @@ class Crew:
         attachment.announce()
         return process
 
-    def abandon(self) -> None:
+    def _abandon(self) -> None:
         """The pool could not be made: ends what was started."""
         for process in self.processes:
             if process.exitcode is None:
@@ -140,12 +186,8 @@ class Crew:
 
     # ---- the thread ----
 
-    def serve(self, engine: _procpool.Engine) -> None:
-        """Begins to start and reap processes as the engine wants it."""
-        self.thread = threading.Thread(target=self._serve, args=(engine,), name="procpool-crew", daemon=True)
-        self.thread.start()
-
     def _serve(self, engine: _procpool.Engine) -> None:
+        """Starts and reaps processes as the engine wants it."""
         while True:
             with self._lock:
                 watched = [seated.watched for seated in self._seated.values()]
@@ -159,6 +201,15 @@ class Crew:
                 self._bury(engine, seated)
         engine.end_notices()
         self._close()
+
+    def serve_notices(self, engine: _procpool.Engine, name: Optional[str] = None) -> None:
+        """Makes sure that there is a thread which calls callbacks."""
+        if self.notices_thread is None:
+            with self._notices_lock:
+                if self.notices_thread is None:
+                    thread = threading.Thread(target=_handle_results, args=(engine,), name=name, daemon=True)
+                    self.notices_thread = thread
+                    thread.start()
 
     def tend(self, engine: _procpool.Engine) -> bool:
         """Reaps the dead and starts what is wanted; False when there will be no more."""
@@ -253,6 +304,16 @@ class Crew:
         words, self._words = self._words, None
         if words is not None:
             os.close(words)
+
+
+def _handle_results(engine: _procpool.Engine) -> None:
+    """Calls callbacks, in order of arrival."""
+    while (notices := engine.notices()) is not None:
+        for notice in notices:
+            notice()
+        del notices
+    # Tracebacks that somebody keeps may lead here.
+    del engine
 
 
 def start_process(process: Any) -> None:

@@ -2,204 +2,33 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import sys
 import threading
 import weakref
-from concurrent.futures import Executor, _base
+from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 from functools import partial
 from multiprocessing import get_context
 
-from . import _procpool, dumping, pickling, worker
-from .crew import Crew
-from .deadlines import deadline_after, left
+from . import _procpool, dumping, ending, worker
+from .cache import Cache
+from .crew import Crew, default_processes
+from .executor_calls import Calls, Options
 from .failures import Failures
-from .pool import GRACE, _checked_buffersize, _handle_results, default_processes
-from .results import Cache, FailedTask
-from .submission import APPLY, ONE, SPREAD, STARMAP, make_limits, submit
+from .future import Future
+from .submission import FailedTask, make_limits, submit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator, Optional, TextIO, Union
+    from typing import Any, Callable, Optional, TextIO, Union
 
-    from .deadlines import Deadline
     from .stats import Stats
+    from .views import Backlog
 
 __all__ = ["BrokenProcessPool", "Future", "ProcessPoolExecutor"]
 
 _ENDED = "A process in the process pool was terminated abruptly while the future was running or pending."
 _BROKEN = "A child process terminated abruptly, the process pool is not usable anymore"
-
-
-class Future(_base.Future["Any"]):
-    """A future that looks at its task: whoever waits for the result waits for the task itself.
-
-    The standard library's functions read and change the private parts of futures. Here these are views of the task; the
-    first look at what only matters to somebody who waits for several (`wait`, `as_completed`, callbacks) makes the
-    executor's thread tell them.
-    """
-
-    def __init__(self, executor: ProcessPoolExecutor, task: Any) -> None:
-        # Not the base class's: its attributes are the properties below.
-        self._task = task
-        self._executor: Optional[ProcessPoolExecutor] = executor
-        self._final: Optional[str] = None
-
-    # ---- what the base class and its functions use ----
-
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]
-        made = self.__dict__.get("condition")
-        if made is None:
-            made = self.__dict__.setdefault("condition", threading.Condition())
-        condition: threading.Condition = made
-        return condition
-
-    @property
-    def _state(self) -> str:  # type: ignore[override]
-        if self._final is None and self._task.is_ended() and not self._is_held():
-            self._finish()
-        if self._final is not None:
-            return self._final
-        return _base.RUNNING if self._task.is_running() else _base.PENDING
-
-    def _is_held(self) -> bool:
-        """Whether this thread keeps the future as it is: `wait` and `as_completed` look at it twice, and what ended in
-        between they would neither give nor wait for."""
-        made: Any = self.__dict__.get("condition")
-        return made is not None and bool(made._is_owned())
-
-    @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]
-        return self._told("waiters")
-
-    @property
-    def _done_callbacks(self) -> list[Any]:
-        return self._told("callbacks")
-
-    def _told(self, which: str) -> list[Any]:
-        """A list of those who want to be told of the end: from now on the executor's thread will."""
-        wanted = self.__dict__.get(which)
-        if wanted is None:
-            wanted = self.__dict__.setdefault(which, [])
-            if self._final is None and self.__dict__.setdefault("noticed", which) is which:
-                executor = self._executor
-                if executor is not None:
-                    executor._serve_notices()
-                self._task.notify(self._end)
-        told: list[Any] = wanted
-        return told
-
-    @property
-    def _result(self) -> Any:  # type: ignore[override]
-        success, value = self._task.outcome()
-        return value if success else None
-
-    @property
-    def _exception(self) -> Optional[BaseException]:  # type: ignore[override]
-        success, value = self._task.outcome()
-        return None if success else value
-
-    def _finish(self) -> None:
-        """The task has ended: tells those who wait for several futures, once."""
-        with self._condition:
-            if self._final is not None:
-                return
-            success, value = self._task.outcome()
-            is_cancelled = not success and isinstance(value, _base.CancelledError) and value.__cause__ is None
-            self._final = _base.CANCELLED_AND_NOTIFIED if is_cancelled else _base.FINISHED
-            for waiter in self.__dict__.get("waiters", ()):
-                if is_cancelled:
-                    waiter.add_cancelled(self)
-                elif success:
-                    waiter.add_result(self)
-                else:
-                    waiter.add_exception(self)
-            self._condition.notify_all()
-        self._forget()
-
-    def _forget(self) -> None:
-        executor, self._executor = self._executor, None
-        if executor is not None:
-            executor._pending_work_items.pop(id(self), None)
-
-    def _end(self) -> None:
-        """In the executor's thread, or where the future is cancelled: tells everybody."""
-        self._finish()
-        with self._condition:
-            callbacks, self.__dict__["callbacks"] = self.__dict__.get("callbacks", []), []
-        for callback in callbacks:
-            try:
-                callback(self)
-            except Exception:
-                _base.LOGGER.exception("exception calling callback for %r", self)
-
-    def _settle_if_ended(self) -> None:
-        if self._task.is_ended():
-            self._forget()
-
-    def _take_ended(self) -> None:
-        if self._task.is_ended():
-            self._task.outcome()
-            self._forget()
-
-    # ---- for callers ----
-
-    def __repr__(self) -> str:
-        # The base class's looks at it while it is held.
-        _ = self._state
-        return super().__repr__()
-
-    def cancel(self) -> bool:
-        """Cancels the call if no worker has begun it."""
-        if self._task.cancel():
-            self._end()
-            return True
-        return self.cancelled()
-
-    def cancelled(self) -> bool:
-        """Whether it was cancelled."""
-        return self.done() and self._state in (_base.CANCELLED, _base.CANCELLED_AND_NOTIFIED)
-
-    def running(self) -> bool:
-        """Whether a worker runs it now."""
-        is_running: bool = self._task.is_running()
-        return is_running
-
-    def done(self) -> bool:
-        """Whether it has ended."""
-        is_ended: bool = self._task.is_ended()
-        return is_ended
-
-    def result(self, timeout: Optional[float] = None) -> Any:
-        """What the call returned, or raises what it raised; `TimeoutError` after `timeout` seconds."""
-        outcome = self._task.outcome(timeout)
-        if outcome is None:
-            raise _base.TimeoutError()
-        self._forget()
-        success, value = outcome
-        if success:
-            return value
-        try:
-            raise value
-        finally:
-            # No cycle through the frame of the traceback.
-            del self, value, outcome
-
-    def exception(self, timeout: Optional[float] = None) -> Optional[BaseException]:
-        """What the call raised, or None; `TimeoutError` after `timeout` seconds."""
-        outcome = self._task.outcome(timeout)
-        if outcome is None:
-            raise _base.TimeoutError()
-        success, value = outcome
-        if success:
-            return None
-        if isinstance(value, _base.CancelledError) and self.cancelled():
-            raise value
-        error: BaseException = value
-        return error
 
 
 class _Failures(Failures):
@@ -225,132 +54,15 @@ def _make_process(
     return ctx.Process(target=worker.main, args=(attachment, initializer, initargs, worker.the_error_itself))
 
 
-class _Calls:
-    """The calls of an executor, with limits for each."""
-
-    _limits: Optional[_procpool.Limits] = None
-    _buffersize: Optional[int] = None
-
-    @property
-    def _target(self) -> ProcessPoolExecutor:
-        raise NotImplementedError
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        """Calls `fn(*args, **kwargs)` in a worker; the future is its result."""
-        executor = self._target
-        executor._check_open()
-        call, argument = (APPLY, (args, kwargs)) if kwargs else (SPREAD, args)
-        future = Future(executor, executor._submit(call, fn, argument, self._limits))
-        executor._pending_work_items.add(id(future), future)
-        return future
-
-    def map(
-        self,
-        fn: Callable[..., Any],
-        *iterables: Iterable[Any],
-        timeout: Optional[float] = None,
-        chunksize: int = 1,
-        buffersize: Optional[int] = None,
-    ) -> Iterator[Any]:
-        """An iterator over `map(fn, *iterables)`, computed in the workers.
-
-        Args:
-            timeout: seconds from this call after which the iterator raises `TimeoutError`.
-            chunksize: so many items are one task.
-            buffersize: read only so many items ahead of the results that were taken; all, at this call, if None.
-        """
-        if chunksize < 1:
-            raise ValueError("chunksize must be >= 1.")
-        buffersize = _checked_buffersize(self._buffersize if buffersize is None else buffersize)
-        executor = self._target
-        executor._check_open()
-        deadline = deadline_after(timeout)
-        tasks = self._tasks(fn, iterables, chunksize)
-        pending = list(itertools.islice(tasks, buffersize and -(-buffersize // chunksize)))
-        return _results(pending, tasks if buffersize else iter(()), deadline, chunksize)
-
-    def _tasks(self, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], chunksize: int) -> Iterator[Any]:
-        executor = self._target
-        submit = partial(executor._submit, limits=self._limits)
-        if chunksize > 1:
-            items = zip(*iterables)
-            while chunk := list(itertools.islice(items, chunksize)):
-                yield submit(STARMAP, fn, chunk)
-        elif len(iterables) == 1:
-            for item in iterables[0]:
-                yield submit(ONE, fn, item)
-        else:
-            for arguments in zip(*iterables):
-                yield submit(SPREAD, fn, arguments)
+def _check_tasks_per_child(tasks: Optional[int]) -> None:
+    if tasks is not None:
+        if not isinstance(tasks, int):
+            raise TypeError("max_tasks_per_child must be an integer")
+        if tasks <= 0:
+            raise ValueError("max_tasks_per_child must be >= 1")
 
 
-def _results(pending: list[Any], more: Iterator[Any], deadline: Deadline, chunksize: int) -> Iterator[Any]:
-    pending.reverse()
-    try:
-        while pending:
-            outcome = pending[-1].outcome(left(deadline))
-            if outcome is None:
-                raise _base.TimeoutError()
-            pending.pop()
-            pending[:0] = itertools.islice(more, 1)
-            if chunksize > 1:
-                yield from _value_of([outcome])
-            else:
-                # Nothing here may keep what the caller has taken.
-                taken, outcome = [outcome], None
-                yield _value_of(taken)
-    finally:
-        for task in pending:
-            task.cancel()
-
-
-def _value_of(taken: list[tuple[bool, Any]]) -> Any:
-    success, value = taken.pop()
-    if success:
-        return value
-    try:
-        raise value
-    finally:
-        # No cycle through the frame of the traceback.
-        del value
-
-
-#: Executors that are in use, for the end of the interpreter.
-_executors: weakref.WeakSet[ProcessPoolExecutor] = weakref.WeakSet()
-_global_shutdown = False
-
-
-def _end_all() -> None:
-    global _global_shutdown
-    _global_shutdown = True
-    # The program was interrupted, and with it what it waited for: workers leave Ctrl-C to their parent.
-    is_interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
-    try:
-        _shut_down_all(is_interrupted)
-    except BaseException:
-        # So was this wait, by Ctrl-C or another signal's handler. The next to wait would be the interpreter, for ever.
-        _shut_down_all(True)
-        raise
-
-
-def _shut_down_all(at_once: bool) -> None:
-    for executor in list(_executors):
-        if at_once:
-            executor.terminate_workers()
-        executor.shutdown(wait=True)
-
-
-def _leave_all() -> None:
-    """In a forked child: the executors are its parent's, and so is whoever holds their locks."""
-    global _executors
-    _executors = weakref.WeakSet()
-
-
-os.register_at_fork(after_in_child=_leave_all)
-threading._register_atexit(_end_all)  # type: ignore[attr-defined]
-
-
-class ProcessPoolExecutor(_Calls, Executor):
+class ProcessPoolExecutor(Calls, Executor):
     """An executor whose calls run in worker processes.
 
     Args:
@@ -385,11 +97,7 @@ class ProcessPoolExecutor(_Calls, Executor):
             max_workers = default_processes()
         elif max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
-        if max_tasks_per_child is not None:
-            if not isinstance(max_tasks_per_child, int):
-                raise TypeError("max_tasks_per_child must be an integer")
-            if max_tasks_per_child <= 0:
-                raise ValueError("max_tasks_per_child must be >= 1")
+        _check_tasks_per_child(max_tasks_per_child)
         if mp_context is None:
             mp_context = get_context("spawn" if max_tasks_per_child is not None else None)
         if initializer is not None and not callable(initializer):
@@ -433,7 +141,7 @@ class ProcessPoolExecutor(_Calls, Executor):
             raise BrokenProcessPool(_BROKEN)
         if self._shutdown_thread:
             raise RuntimeError("cannot schedule new futures after shutdown")
-        if _global_shutdown:
+        if ending.has_begun:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
         if self._engine is None:
             with self._shutdown_lock:
@@ -462,7 +170,7 @@ class ProcessPoolExecutor(_Calls, Executor):
         deadline: Optional[float] = None,
         retries: int = 0,
         buffersize: Optional[int] = None,
-    ) -> _Calls:
+    ) -> Calls:
         """The same calls with limits. A task is one call, or one chunk of `map`.
 
         Args:
@@ -473,7 +181,7 @@ class ProcessPoolExecutor(_Calls, Executor):
                 after a pause that grows from 10 ms to 1.28 s. In the end `WorkerDied` has all the deaths.
             buffersize: how many items `map` reads ahead of the results that were taken.
         """
-        return _Options(self, make_limits(timeout, deadline, retries), buffersize)
+        return Options(self, make_limits(timeout, deadline, retries), buffersize)
 
     # ---- processes ----
 
@@ -484,32 +192,12 @@ class ProcessPoolExecutor(_Calls, Executor):
         crew = Crew(make, partial(_on_death, reference) if self._breaks else None, self._sandbox)
         failures = _Failures(crew, _RemoteTraceback)
         self._started = 1 if self._grows else self._max_workers
-        try:
-            engine = _procpool.Engine(
-                name="procpool",
-                workers=self._started,
-                tasks_per_worker=self._max_tasks_per_child,
-                memory_soft=self._memory[0],
-                memory_hard=self._memory[1],
-                grace=GRACE,
-                spin=self._spin,
-                sandbox=self._sandbox,
-                start=crew.start_first,
-                make_pickler=pickling.make_pickler,
-                reducers=pickling.reducers(),
-                loads=pickling.loads,
-                raised=failures.raised,
-                failed=failures.failed,
-            )
-        except BaseException:
-            crew.abandon()
-            raise
-        crew.serve(engine)
+        engine = crew.start_engine(failures, self._started, self._max_tasks_per_child, self._memory, self._spin)
         self._crew = crew
         self._engine = engine
         self._finalizer = weakref.finalize(self, engine.close)
         self._finalizer.atexit = False  # type: ignore[misc]
-        _executors.add(self)
+        ending.wait_for(self)
         dumping.watch(self)
 
     def _grow(self, engine: _procpool.Engine) -> None:
@@ -522,12 +210,8 @@ class ProcessPoolExecutor(_Calls, Executor):
 
     def _serve_notices(self) -> None:
         crew, engine = self._crew, self._engine
-        if crew is not None and engine is not None and crew.notices_thread is None:
-            with self._shutdown_lock:
-                if crew.notices_thread is None:
-                    thread = threading.Thread(target=_handle_results, args=(engine,), daemon=True)
-                    crew.notices_thread = thread
-                    thread.start()
+        if crew is not None and engine is not None:
+            crew.serve_notices(engine)
 
     def _break(self) -> None:
         self._is_broken = True
@@ -640,42 +324,12 @@ class ProcessPoolExecutor(_Calls, Executor):
         return None if self._crew is None else self._crew.thread
 
     @property
-    def _work_ids(self) -> _Backlog:
-        return _Backlog(self._engine)
+    def _work_ids(self) -> Backlog:
+        from .views import Backlog
+
+        return Backlog(self._engine)
 
     _call_queue = _work_ids
-
-
-class _Options(_Calls):
-    """An executor's calls with limits."""
-
-    def __init__(
-        self, executor: ProcessPoolExecutor, limits: Optional[_procpool.Limits], buffersize: Optional[int]
-    ) -> None:
-        self._owner = executor
-        self._limits = limits
-        self._buffersize = _checked_buffersize(buffersize)
-
-    @property
-    def _target(self) -> ProcessPoolExecutor:
-        return self._owner
-
-
-class _Backlog:
-    """What waits for a worker, as the queue that the standard library has there."""
-
-    def __init__(self, engine: Optional[_procpool.Engine]) -> None:
-        self._engine = engine
-
-    def qsize(self) -> int:
-        """Calls that no worker has taken up."""
-        return 0 if self._engine is None else self._engine.stats()["queued"]
-
-    def close(self) -> None:
-        """Nothing is to be closed."""
-
-    def join_thread(self) -> None:
-        """No thread feeds it."""
 
 
 def _on_death(reference: Callable[[], Optional[ProcessPoolExecutor]], process: Any) -> None:

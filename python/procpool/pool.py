@@ -8,12 +8,15 @@ from __future__ import annotations
 import itertools
 import multiprocessing.pool as _standard
 import operator
-import os
 import threading
 import warnings
 from functools import partial
 from multiprocessing import get_context, util
 from multiprocessing.pool import (  # type: ignore[attr-defined]
+    CLOSE as CLOSE,
+    INIT as INIT,
+    RUN as RUN,
+    TERMINATE as TERMINATE,
     ExceptionWithTraceback as ExceptionWithTraceback,
     MaybeEncodingError as MaybeEncodingError,
     RemoteTraceback as RemoteTraceback,
@@ -23,255 +26,31 @@ from multiprocessing.pool import (  # type: ignore[attr-defined]
     worker as worker,
 )
 
-from . import _procpool, dumping, pickling
-from .chunks import AHEAD, Pace, batches, guided
-from .crew import Crew
-from .deadlines import deadline_after, left, time_is_over
+from . import _procpool, dumping
+from .cache import Cache, job_counter as job_counter
+from .crew import GRACE, Crew, default_processes
+from .deadlines import deadline_after, time_is_over
 from .failures import Failures
-from .results import (
-    ApplyResult as ApplyResult,
-    AsyncResult as AsyncResult,
-    Cache,
-    FailedInput,
-    FailedTask,
-    IMapIterator as IMapIterator,
-    IMapUnorderedIterator as IMapUnorderedIterator,
-    MapResult as MapResult,
-    _Chunked,
-    job_counter as job_counter,
-)
-from .submission import APPLY, MAP, ONE, SPREAD, STARMAP, STRIDE, make_limits, submit, submit_each
+from .feeding import Feeders
+from .iterators import IMapIterator as IMapIterator, IMapUnorderedIterator as IMapUnorderedIterator
+from .pool_calls import Calls, Options
+from .results import ApplyResult as ApplyResult, AsyncResult as AsyncResult, MapResult as MapResult
+from .submission import make_limits, submit
 from .worker import Attachment, check_place, main as _work, maybe_encoding_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, Optional, TextIO
 
-    from .chunks import Chunksize
     from .stats import Stats
+    from .views import TaskQueue
 
 __all__ = ["Pool", "ThreadPool"]
-
-INIT = "INIT"
-RUN = "RUN"
-CLOSE = "CLOSE"
-TERMINATE = "TERMINATE"
-
-#: How long a worker has between SIGTERM and SIGKILL, in seconds.
-GRACE = 0.5
 
 _helper_reraises_exception = _standard._helper_reraises_exception  # type: ignore[attr-defined]
 
 
-def default_processes() -> int:
-    """As many as this version of the standard library takes."""
-    count = getattr(os, "process_cpu_count", os.cpu_count)()
-    return count or 1
-
-
-class _Calls:
-    """The calls of a pool, with limits for each."""
-
-    _limits: Optional[_procpool.Limits] = None
-    _buffersize: Optional[int] = None
-
-    @property
-    def _target(self) -> Pool:
-        raise NotImplementedError
-
-    # ---- one task ----
-
-    def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Any = {}) -> Any:
-        """Calls `func(*args, **kwds)` in a worker and gives what it returns."""
-        return self.apply_async(func, args, kwds).get()
-
-    def apply_async(
-        self,
-        func: Callable[..., Any],
-        args: Iterable[Any] = (),
-        kwds: Any = {},
-        callback: Optional[Callable[[Any], object]] = None,
-        error_callback: Optional[Callable[[BaseException], object]] = None,
-    ) -> ApplyResult:
-        """As `apply`, but goes on at once. A callback is called in a thread of the pool, with the value or the error."""
-        pool = self._target
-        pool._check_running()
-        result = ApplyResult(pool, callback, error_callback)
-        call, argument = (APPLY, (args, kwds)) if kwds else (SPREAD, args)
-        result._begin(pool._submit(call, func, argument, self._limits))
-        return result
-
-    # ---- many ----
-
-    def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: Optional[Chunksize] = None) -> Any:
-        """`[func(item) for item in iterable]`, in the workers. So many items are one task; by default a quarter of a worker's
-        share, and with "auto" more and smaller ones, lest workers idle at the end where items cost unevenly."""
-        return self.map_async(func, iterable, chunksize).get()
-
-    def map_async(
-        self,
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
-        chunksize: Optional[Chunksize] = None,
-        callback: Optional[Callable[[Any], object]] = None,
-        error_callback: Optional[Callable[[BaseException], object]] = None,
-    ) -> MapResult:
-        """As `map`, but goes on at once."""
-        return self._map_async(ONE, MAP, func, iterable, chunksize, callback, error_callback)
-
-    def starmap(
-        self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: Optional[Chunksize] = None
-    ) -> Any:
-        """`[func(*item) for item in iterable]`, in the workers."""
-        return self.starmap_async(func, iterable, chunksize).get()
-
-    def starmap_async(
-        self,
-        func: Callable[..., Any],
-        iterable: Iterable[Iterable[Any]],
-        chunksize: Optional[Chunksize] = None,
-        callback: Optional[Callable[[Any], object]] = None,
-        error_callback: Optional[Callable[[BaseException], object]] = None,
-    ) -> MapResult:
-        """As `starmap`, but goes on at once."""
-        return self._map_async(SPREAD, STARMAP, func, iterable, chunksize, callback, error_callback)
-
-    def _map_async(
-        self,
-        call_one: int,
-        call_many: int,
-        func: Callable[..., Any],
-        iterable: Iterable[Any],
-        chunksize: Optional[Chunksize],
-        callback: Optional[Callable[[Any], object]],
-        error_callback: Optional[Callable[[BaseException], object]],
-    ) -> MapResult:
-        pool = self._target
-        pool._check_running()
-        if not hasattr(iterable, "__len__"):
-            iterable = list(iterable)
-        workers = max(1, len(pool._pool))
-        if chunksize is None:
-            chunksize, extra = divmod(len(iterable), workers * 4)  # type: ignore[arg-type]
-            chunksize = max(1, chunksize + bool(extra))
-        chunksize = _checked_chunksize(chunksize)
-        result = MapResult(pool, chunksize, callback, error_callback)
-        if chunksize == 1:
-            call, arguments = call_one, iterable
-        elif chunksize == "auto":
-            length = len(iterable)  # type: ignore[arg-type]
-            call, arguments = call_many, guided(iterable, length, workers)
-        else:
-            call, arguments = call_many, batches(iterable, chunksize)
-        tasks: list[Any] = []
-        for _ in self._submit_each(call, func, arguments, tasks.append):
-            pass
-        result._begin_all(tasks)
-        return result
-
-    def _tasks(self, call: int, func: Callable[..., Any], arguments: Iterable[Any]) -> Iterator[Any]:
-        """Submits what there is to do, one task at a time, and gives each."""
-        taken: list[Any] = []
-        for _ in self._submit_each(call, func, arguments, taken.append, most=1):
-            yield taken.pop()
-
-    def _submit_each(
-        self,
-        call: int,
-        func: Callable[..., Any],
-        arguments: Iterable[Any],
-        keep: Callable[[Any], object],
-        most: int = STRIDE,
-    ) -> Iterator[None]:
-        """Submits what there is to do, step by step. Where the input itself goes wrong, that is the last task."""
-        pool = self._target
-        try:
-            yield from submit_each(pool._engine, pool._cache, call, func, arguments, self._limits, keep, most)
-        except Exception as error:
-            keep(FailedInput(error, pool._engine))
-            yield
-
-    # ---- iterators ----
-
-    def imap(
-        self,
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
-        chunksize: Chunksize = 1,
-        buffersize: Optional[int] = None,
-    ) -> Any:
-        """An iterator over the results, in order. The input is read as fast as it comes; with `buffersize`, only that
-        many items ahead of the results that were taken. With the chunk size "auto", chunks grow until one takes about a
-        millisecond, and the input is read as fast as workers need it."""
-        return self._imap(IMapIterator, func, iterable, chunksize, buffersize)
-
-    def imap_unordered(
-        self,
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
-        chunksize: Chunksize = 1,
-        buffersize: Optional[int] = None,
-    ) -> Any:
-        """As `imap`, but gives the results in the order in which they arrive."""
-        return self._imap(IMapUnorderedIterator, func, iterable, chunksize, buffersize)
-
-    def _imap(
-        self,
-        kind: type[IMapIterator],
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
-        chunksize: Chunksize,
-        buffersize: Optional[int],
-    ) -> Any:
-        pool = self._target
-        pool._check_running()
-        chunksize = _checked_chunksize(chunksize)
-        buffersize = _checked_buffersize(self._buffersize if buffersize is None else buffersize)
-        iterator = kind(pool)
-        steps: Iterator[None]
-        if chunksize == "auto":
-            workers = max(1, len(pool._pool))
-            ahead = min(AHEAD * workers, buffersize or AHEAD * workers)
-            pace = Pace(workers, ahead, buffersize and buffersize // ahead)
-            tasks = pace.tasks(partial(self._tasks, MAP, func), iterable)
-            steps = map(iterator._append, tasks)
-        else:
-            ahead = -(-(buffersize or 0) // chunksize)
-            call, arguments = (ONE, iterable) if chunksize == 1 else (MAP, batches(iterable, chunksize))
-            tasks = self._tasks(call, func, arguments)
-            steps = self._submit_each(call, func, arguments, iterator._append)
-        if buffersize is None:
-            pool._feed(steps, iterator)
-        else:
-            _feed_as_taken(pool, tasks, iterator, ahead)
-        return iterator if chunksize == 1 else _Chunked(iterator)
-
-
-def _feed_as_taken(pool: Pool, tasks: Iterator[Any], iterator: IMapIterator, ahead: int) -> None:
-    """Lets `iterator` read its own input, a task for each that it gives."""
-    lock = threading.Lock()
-
-    def pull() -> bool:
-        with lock:
-            task = next(tasks, None)
-            if task is None:
-                iterator._end_input()
-                return False
-        iterator._append(task)
-        if pool._state != RUN and isinstance(task, FailedTask):
-            # It takes nothing any more. That is said once, in the place of the first item that it did not take.
-            iterator._end_input()
-            return False
-        return True
-
-    iterator._pull = pull
-    for _ in range(ahead):
-        if not pull():
-            iterator._pull = None
-            break
-
-
-class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
+class Pool(Calls, _standard.Pool):  # type: ignore[misc]
     """A pool of worker processes.
 
     Args:
@@ -324,35 +103,16 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
         self._initializer = initializer
         self._initargs = tuple(initargs)
         self._cache = Cache()
-        self._notices_thread: Optional[threading.Thread] = None
-        #: Threads that read the input of `imap`.
-        self._feeders: list[threading.Thread] = []
+        self._feeders = Feeders()
         make = partial(_make_process, self.Process, self._ctx, initializer, self._initargs)
         crew = self._crew = Crew(make, sandbox=sandbox)
         self._pool = crew.processes
+        memory = (max_memory_per_worker, memory_limit_per_worker)
         failures = Failures(crew, RemoteTraceback)
-        try:
-            self._engine = _procpool.Engine(
-                name="procpool",
-                workers=self._processes,
-                tasks_per_worker=maxtasksperchild,
-                memory_soft=max_memory_per_worker,
-                memory_hard=memory_limit_per_worker,
-                grace=GRACE,
-                spin=spin,
-                sandbox=sandbox,
-                start=crew.start_first,
-                make_pickler=pickling.make_pickler,
-                reducers=pickling.reducers(),
-                loads=pickling.loads,
-                raised=failures.raised,
-                failed=failures.failed,
-            )
-        except BaseException:
-            crew.abandon()
-            raise
-        crew.serve(self._engine)
-        self._terminate = util.Finalize(self, _terminate_pool, args=(self._engine, crew), exitpriority=15)
+        self._engine = crew.start_engine(failures, self._processes, maxtasksperchild, memory, spin)
+        self._terminate = util.Finalize(
+            self, _terminate_pool, args=(self._engine, crew, self._feeders), exitpriority=15
+        )
         self._state = RUN
         dumping.watch(self)
 
@@ -367,24 +127,12 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
     ) -> Any:
         return submit(self._engine, self._cache, call, func, argument, limits)
 
-    def _feed(self, steps: Iterator[None], iterator: IMapIterator) -> None:
-        """Takes all of `steps`, which give `iterator` its tasks, in a thread: nobody knows how long the input takes to
-        come."""
-        thread = threading.Thread(target=_feed, args=(self, steps, iterator), name="procpool-feeder", daemon=True)
-        self._feeders = [feeder for feeder in self._feeders if feeder.is_alive()]
-        thread.start()
-        self._feeders.append(thread)
-
     def _serve_notices(self) -> None:
         """Makes sure that there is a thread which calls callbacks."""
-        if self._notices_thread is None:
-            name = "procpool-callbacks (_handle_results)"
-            thread = threading.Thread(target=_handle_results, args=(self._engine,), name=name, daemon=True)
-            self._notices_thread = self._crew.notices_thread = thread
-            thread.start()
+        self._crew.serve_notices(self._engine, "procpool-callbacks (_handle_results)")
 
     def _is_in_callback(self) -> bool:
-        return threading.current_thread() is self._notices_thread
+        return threading.current_thread() is self._crew.notices_thread
 
     def options(
         self,
@@ -393,7 +141,7 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
         deadline: Optional[float] = None,
         retries: int = 0,
         buffersize: Optional[int] = None,
-    ) -> _Calls:
+    ) -> Calls:
         """The same calls with limits. A task is one call, or one chunk of `map` and `imap`.
 
         Args:
@@ -404,7 +152,7 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
                 after a pause that grows from 10 ms to 1.28 s. In the end `WorkerDied` has all the deaths.
             buffersize: how many items `imap` reads ahead of the results that were taken.
         """
-        return _Options(self, make_limits(timeout, deadline, retries), buffersize)
+        return Options(self, make_limits(timeout, deadline, retries), buffersize)
 
     # ---- a pool's life ----
 
@@ -416,10 +164,9 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
         """Takes no more work; what was accepted is finished."""
         if self._state == RUN:
             self._state = CLOSE
-            feeders = [feeder for feeder in self._feeders if feeder.is_alive()]
-            if feeders:
+            if self._feeders.are_at_work():
                 # They have accepted input that they have not submitted: the engine is closed behind them.
-                threading.Thread(target=_close_after, args=(feeders, self._engine), daemon=True).start()
+                threading.Thread(target=_close_after, args=(self._feeders, self._engine), daemon=True).start()
             else:
                 self._engine.close()
 
@@ -427,6 +174,7 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
         """Stops at once: queued and running calls end with `Terminated`, workers get SIGTERM and after `grace` seconds
         SIGKILL."""
         self._state = TERMINATE
+        self._feeders.stop()
         if self._terminate.still_active():
             self._engine.terminate(grace)
         self._terminate()
@@ -438,12 +186,9 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
         if self._state not in (CLOSE, TERMINATE):
             raise ValueError("In unknown state")
         deadline = deadline_after(timeout)
-        if self._state == CLOSE:
-            for feeder in self._feeders:
-                feeder.join(left(deadline))
+        if self._state == CLOSE and self._feeders.join(deadline):
             # Behind the last of them it is closed; here as well, lest this comes first.
-            if not any(feeder.is_alive() for feeder in self._feeders):
-                self._engine.close()
+            self._engine.close()
         if time_is_over(deadline) or not self._crew.join_all(self._engine, deadline):
             raise TimeoutError(f"the pool's workers have not gone in {timeout} s")
 
@@ -516,60 +261,12 @@ class Pool(_Calls, _standard.Pool):  # type: ignore[misc]
             yield (result_job, index + 1, _helper_reraises_exception, (error,), {})
 
     @property
-    def _taskqueue(self) -> _TaskQueue:
-        return _TaskQueue(self)
+    def _taskqueue(self) -> TaskQueue:
+        from .views import TaskQueue
+
+        return TaskQueue(self)
 
     _inqueue = _outqueue = _taskqueue
-
-
-class _Options(_Calls):
-    """A pool's calls with limits."""
-
-    def __init__(self, pool: Pool, limits: Optional[_procpool.Limits], buffersize: Optional[int]) -> None:
-        self._owner = pool
-        self._limits = limits
-        self._buffersize = _checked_buffersize(buffersize)
-
-    @property
-    def _target(self) -> Pool:
-        return self._owner
-
-
-class _TaskQueue:
-    """The standard library's queue of tasks, for programs that look at it or feed it."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._cache = pool._cache
-        self._pool = pool
-
-    def qsize(self) -> int:
-        """Calls that no worker has taken up."""
-        return self._pool._engine.stats()["queued"]
-
-    def empty(self) -> bool:
-        return self.qsize() == 0
-
-    def put(self, item: Any) -> None:
-        """Takes what programs put there that have a map of their own: a generator of tasks, and who is told how many."""
-        tasks, set_length = item
-        pool = self._pool
-        cache = self._cache
-
-        job, first = None, next(iter(tasks), None)
-        if first is not None:
-            job = first[0]
-            tasks = itertools.chain([first], tasks)
-        iterator = dict.get(cache, job) if job is not None else None
-        if iterator is None:
-            set_length(0) if set_length else None
-            return
-        keep = iterator._append
-
-        def submit_all() -> Iterator[None]:
-            for _job, _index, func, args, kwds in tasks:
-                yield keep(pool._submit(APPLY, func, (args, kwds)))
-
-        pool._feed(submit_all(), iterator)
 
 
 def _make_process(
@@ -585,54 +282,18 @@ def _make_process(
     return process
 
 
-def _handle_results(engine: _procpool.Engine) -> None:
-    """Calls callbacks, in order of arrival."""
-    while (notices := engine.notices()) is not None:
-        for notice in notices:
-            notice()
-        del notices
-    # Tracebacks that somebody keeps may lead here.
-    del engine
-
-
-def _feed(pool: Pool, steps: Iterator[None], iterator: IMapIterator) -> None:
-    try:
-        for _ in steps:
-            if pool._state == TERMINATE:
-                break
-    except BaseException as error:
-        # The input wants to end the interpreter, or the like: whoever takes the results has to know.
-        iterator._append(FailedInput(error, pool._engine))
-    iterator._end_input()
-
-
-def _close_after(feeders: list[threading.Thread], engine: _procpool.Engine) -> None:
-    for feeder in feeders:
-        feeder.join()
+def _close_after(feeders: Feeders, engine: _procpool.Engine) -> None:
+    feeders.join(None)
     engine.close()
 
 
-def _terminate_pool(engine: _procpool.Engine, crew: Crew) -> None:
+def _terminate_pool(engine: _procpool.Engine, crew: Crew, feeders: Feeders) -> None:
+    feeders.stop()
     engine.terminate()
     engine.join()
     # The interpreter ends also where a callback does not.
-    crew.join_all(engine, deadline_after(GRACE) if util.is_exiting() else None)
-
-
-def _checked_chunksize(chunksize: Chunksize) -> Chunksize:
-    if chunksize == "auto":
-        return chunksize
-    checked = operator.index(chunksize)
-    if checked < 1:
-        raise ValueError(f"Chunksize must be 1+, not {checked:n}")
-    return checked
-
-
-def _checked_buffersize(buffersize: Optional[int]) -> Optional[int]:
-    if buffersize is None:
-        return None
-    if not isinstance(buffersize, int):
-        raise TypeError("buffersize must be an integer or None")
-    if buffersize < 1:
-        raise ValueError("buffersize must be None or > 0")
-    return buffersize
+    deadline = deadline_after(GRACE) if util.is_exiting() else None
+    crew.join_all(engine, deadline)
+    if deadline is not None:
+        # An interpreter before 3.14 ends such threads wherever they are, and the process with them where that is not Python.
+        feeders.join(deadline)

@@ -6,11 +6,13 @@ import operator
 import time
 
 from . import _procpool, pickling
-from .results import Cache, FailedTask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, Optional
+
+    from .cache import Cache
+    from .results import Outcome
 
 #: How a task's function takes what comes along; the numbers are the compiled part's.
 APPLY, SPREAD, ONE, MAP, STARMAP = range(5)
@@ -28,11 +30,59 @@ def make_limits(timeout: Optional[float], deadline: Optional[float], retries: in
     return _procpool.Limits(timeout, deadline, operator.index(retries))
 
 
+def checked_buffersize(buffersize: Optional[int]) -> Optional[int]:
+    """How many items may be read ahead, as the caller says it; None for all."""
+    if buffersize is None:
+        return None
+    if not isinstance(buffersize, int):
+        raise TypeError("buffersize must be an integer or None")
+    if buffersize < 1:
+        raise ValueError("buffersize must be None or > 0")
+    return buffersize
+
+
 #: So many tasks are submitted at a time: between two times other threads have their turn, and signals are handled.
 STRIDE = 256
 
 #: How long a caller that found no room looks for some at a time, in seconds.
 LOOK_AGAIN = 0.02
+
+
+class FailedTask:
+    """Stands in the place of a task that could not be sent."""
+
+    function = None
+    ticket = None
+
+    def __init__(self, error: BaseException, engine: Optional[_procpool.Engine] = None) -> None:
+        self.error = error
+        self._outcome: Outcome = (False, error)
+        self._engine = engine
+
+    def wait(self, timeout: Optional[float] = None) -> bool:
+        return True
+
+    def outcome(self, timeout: Optional[float] = None) -> Outcome:
+        return self._outcome
+
+    def is_ended(self) -> bool:
+        return True
+
+    def is_running(self) -> bool:
+        return False
+
+    def cancel(self, running: bool = False) -> bool:
+        return False
+
+    def notify(self, notice: Callable[[], None]) -> None:
+        if self._engine is None:
+            notice()
+        else:
+            self._engine.notify(notice)
+
+
+class FailedInput(FailedTask):
+    """Stands in the place of items that could not be read: after all that were read before."""
 
 
 def submit(

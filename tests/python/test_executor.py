@@ -8,6 +8,7 @@ import inspect
 import itertools
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -55,6 +56,17 @@ def test_results_are_real_futures(executor: procpool.ProcessPoolExecutor) -> Non
     failed = executor.submit(tasks.fail)
     assert isinstance(failed.exception(LONG), ValueError)
     assert repr(failed).endswith("state=finished raised ValueError>")
+
+
+def test_classes_are_where_they_say_that_they_are() -> None:
+    import procpool.futures
+    import procpool.pool
+
+    assert procpool.ProcessPoolExecutor.__module__ == procpool.futures.Future.__module__ == "procpool.futures"
+    assert procpool.Pool.__module__ == "procpool.pool"
+    kinds = (procpool.pool.AsyncResult, procpool.pool.MapResult, procpool.pool.IMapIterator)
+    for kind in (procpool.Pool, procpool.ProcessPoolExecutor, procpool.futures.Future, *kinds):
+        assert pickle.loads(pickle.dumps(kind)) is kind
 
 
 def test_result_times_out(executor: procpool.ProcessPoolExecutor, gate: Any) -> None:

@@ -172,7 +172,7 @@ def test_terminate_by_many_threads_at_once() -> None:
 def test_a_thread_whose_start_was_interrupted_hinders_no_end() -> None:
     """As by Ctrl-C in the first call that has a callback."""
     pool = procpool.Pool(1)
-    pool._notices_thread = pool._crew.notices_thread = threading.Thread(target=print)
+    pool._crew.notices_thread = threading.Thread(target=print)
     pool.terminate()
     pool.join()
 

@@ -65,7 +65,7 @@ points! {
     IDLES {
         /// Is the spinner.
         Spins,
-        /// Is the spinner no more, if it was; has not looked at the queue since, nor announced that it sleeps.
+        /// Is the spinner no more; has not looked at the queue since, nor announced that it sleeps.
         LooksAway,
         /// Announced that it sleeps, looked at the queue, sleeps next.
         Announced,

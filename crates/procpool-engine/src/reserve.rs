@@ -34,7 +34,7 @@ impl Reserve {
 
     /// Whether the others, who are still enough, took tasks since the last look, and left some. Otherwise this worker
     /// is needed, or may sleep.
-    pub(crate) fn holds_back(&mut self, idlers: &Idlers, queue: &Queue<'_>) -> bool {
+    pub(crate) fn is_spared(&mut self, idlers: &Idlers, queue: &Queue<'_>) -> bool {
         let head = queue.head();
         std::mem::replace(&mut self.head, head) != head && !queue.is_empty() && idlers.are_enough()
     }

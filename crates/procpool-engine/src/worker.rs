@@ -158,8 +158,8 @@ impl Worker {
         self.next_unless(|| false)
     }
 
-    /// As [`Worker::next`], for hosts that must look after signals: `leave` is asked after each sleep that brought no
-    /// task, and where it says yes there is none.
+    /// As [`Worker::next`], for hosts that must look after signals: `leave` is asked before each sleep, which a signal
+    /// ends, and where it says yes there is no task.
     pub fn next_unless(&mut self, leave: impl FnMut() -> bool) -> Option<Call<'_>> {
         let (slot, ticket) = self.claim_or_sleep(leave)?;
         point(Point::Helped);
@@ -187,7 +187,7 @@ impl Worker {
         }
         let mut has_idled = self.spinning;
         loop {
-            if !self.holds_back()
+            if !self.is_spared()
                 && let Some(claimed) = self.claim()
             {
                 if has_idled {
@@ -197,12 +197,12 @@ impl Worker {
                 }
                 return Some(claimed);
             }
-            if has_idled && (self.region.phase() == Phase::Closed && self.queue().is_empty() || leave()) {
+            if has_idled && self.region.phase() == Phase::Closed && self.queue().is_empty() {
                 return None;
             }
-            self.idle();
+            let leaves = self.idle(&mut leave);
             has_idled = true;
-            if self.is_dismissed() {
+            if leaves || self.is_dismissed() {
                 return None;
             }
         }
@@ -220,39 +220,67 @@ impl Worker {
         Some((slot, seen.ticket()))
     }
 
-    /// Returns when there may be work, or reason to leave.
-    fn idle(&mut self) {
-        if let Some(reserve) = &mut self.reserve {
-            self.spinning = self.region.idlers().nap(self.seat, || reserve.nap());
-            return;
+    /// Comes back when there may be work. Whether the host wants to leave.
+    fn idle(&mut self, leave: &mut impl FnMut() -> bool) -> bool {
+        if self.reserve.is_some() {
+            return self.hold_back(leave);
         }
-        self.begin_spinning();
-        let queue = self.queue();
-        if !(self.spinning && self.spin.look(|| !queue.is_empty(), || true)) {
+        if !self.look() {
+            self.look_away();
+            // Not before: a signal that came while this looked has interrupted no sleep.
+            if leave() {
+                return true;
+            }
             self.sleep();
         }
         point(Point::Woken);
+        false
+    }
+
+    /// Looks for work for a while, unless another worker does. Whether there is some.
+    fn look(&mut self) -> bool {
+        self.begin_spinning();
+        let queue = self.queue();
+        self.spinning && self.spin.look(|| !queue.is_empty(), || true)
+    }
+
+    /// Nobody is to count on this worker: the host may take its time.
+    fn look_away(&mut self) {
+        if self.spinning {
+            self.stop_spinning();
+            point(Point::LooksAway);
+            self.pass_on();
+        }
     }
 
     fn sleep(&mut self) {
-        self.stop_spinning();
-        point(Point::LooksAway);
-        let must_look =
-            || !self.queue().is_empty() || self.is_dismissed() || self.region.phase() != Phase::Running;
+        let queue = self.queue();
+        let must_look = || !queue.is_empty() || self.is_dismissed() || self.region.phase() != Phase::Running;
         let idlers = self.region.idlers();
-        let counted_on = idlers.sleep(self.seat, &self.words().bed, must_look);
-        self.reserve = (counted_on && idlers.are_enough()).then(|| Reserve::begin(&self.queue()));
-        self.spinning = counted_on;
+        let is_counted_on = idlers.sleep(self.seat, &self.words().bed, must_look);
+        self.reserve = (is_counted_on && idlers.are_enough()).then(|| Reserve::begin(&self.queue()));
+        self.spinning = is_counted_on;
     }
 
-    /// Whether it still leaves the queue to others.
-    fn holds_back(&mut self) -> bool {
+    /// Whether it leaves the queue to others still.
+    fn is_spared(&mut self) -> bool {
         let Self { region, reserve, .. } = self;
-        let holds = reserve.as_mut().is_some_and(|it| it.holds_back(region.idlers(), &region.queue()));
-        if !holds {
+        let spared = reserve.as_mut().is_some_and(|it| it.is_spared(region.idlers(), &region.queue()));
+        if !spared {
             *reserve = None;
         }
-        holds
+        spared
+    }
+
+    /// Lets others take the tasks for a while. Whether the host wants to leave.
+    fn hold_back(&mut self, leave: &mut impl FnMut() -> bool) -> bool {
+        let mut leaves = false;
+        let nap = || {
+            self.reserve.iter_mut().for_each(Reserve::nap);
+            leaves = leave();
+        };
+        self.spinning = self.region.idlers().nap(self.seat, nap);
+        leaves
     }
 
     fn begin_spinning(&mut self) {
@@ -291,12 +319,7 @@ impl Worker {
 
     /// Leaves in good order. The host ends the process after that, with status 0.
     pub fn leave(mut self) {
-        if self.spinning {
-            // The host may take its time, and a pusher has counted on this worker.
-            self.stop_spinning();
-            point(Point::LooksAway);
-            self.pass_on();
-        }
+        self.look_away();
         if self.words().status() != Status::SetupFailed {
             self.words().set_status(Status::Leaving);
             point(Point::Leaves);

@@ -97,7 +97,10 @@ impl House {
     fn idle(&self, seat: u32, spinning: &mut bool) {
         *spinning |= self.looks > 0 && self.idlers.begin_spinning(seat);
         if !(*spinning && (0..self.looks).any(|_| !self.queue().is_empty())) {
-            self.stop_spinning(seat, spinning);
+            if *spinning {
+                self.stop_spinning(seat, spinning);
+                self.pass_on();
+            }
             let must_look = || !self.queue().is_empty() || self.is_closed();
             *spinning = self.idlers.sleep(seat, &self.beds[seat as usize], must_look);
         }
