@@ -12,7 +12,7 @@ use crate::os::{clock, process};
 use crate::outcome::{Failure, TimeLimit};
 use crate::queue::Entry;
 use crate::shared::Shared;
-use crate::slot::Ticket;
+use crate::slot::{State, Ticket};
 use crate::supervisor::Supervisor;
 use crate::sync::lock;
 
@@ -58,7 +58,8 @@ impl Supervisor {
         Instant::now().checked_add(left)
     }
 
-    /// The running tasks that have a time limit, and how long they have run.
+    /// The running tasks that have a time limit, and how long they have run. Not those that are doomed: until their
+    /// worker is dead there is nothing to do about them, and their time is over, so nobody would sleep until then.
     fn timed_tasks(&self) -> Vec<TimedTask> {
         let extras = lock(&self.shared.extras);
         if extras.is_empty() {
@@ -67,7 +68,7 @@ impl Supervisor {
         let timed = self.members().filter_map(|(seat, _)| {
             let words = self.shared.region.seat(seat)?;
             let entry = words.current()?;
-            let extra = extras.named(entry)?;
+            let extra = extras.named(entry).filter(|extra| self.shared.is_claimed(entry.slot, extra.ticket))?;
             let (timeout, ran) = (extra.limits.timeout?, clock::since(words.began()?));
             Some(TimedTask { slot: entry.slot, ticket: extra.ticket, timeout, ran })
         });
@@ -113,6 +114,11 @@ impl Shared {
             lock(&self.extras).deadlines.take_due(now)
         };
         due.into_iter().for_each(|(slot, ticket)| self.end_at_deadline(slot, ticket));
+    }
+
+    fn is_claimed(&self, slot: u32, ticket: Ticket) -> bool {
+        let word = self.region.slot(slot).map(|slot| slot.word.read());
+        word.is_some_and(|word| word.is_for(ticket) && word.state() == Some(State::Claimed))
     }
 
     fn end_at_deadline(&self, slot: u32, ticket: Ticket) {
