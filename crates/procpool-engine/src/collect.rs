@@ -11,7 +11,6 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use crate::os::process;
 use crate::region::Region;
@@ -111,11 +110,10 @@ impl Collector {
     pub(crate) fn finish(&self, shared: &Shared) {
         let thread = lock(&self.thread).take();
         let Some(Thread { handle, over }) = thread else { return self.call_rest(shared) };
+        // ORDER: before the swap in `shake`, partner of the one in `sleep`: whichever comes second, the thread does not
+        // sleep on. Nobody is left who could write over its bed meanwhile (*I4*).
         over.store(true, Ordering::Release);
-        while !handle.is_finished() {
-            shared.region.ended().shake();
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        shared.region.ended().shake();
         let _ = handle.join();
         self.call_rest(shared);
     }
@@ -196,7 +194,7 @@ pub(crate) fn stands_in() -> bool {
 fn serve(region: &Region, shared: &Weak<Shared>, over: &AtomicBool) {
     SERVES.set(region);
     while serve_ended(region, shared) || !(over.load(Ordering::Acquire) || shared.strong_count() == 0) {
-        region.ended().sleep(|| serve_ended(region, shared));
+        region.ended().sleep(|| serve_ended(region, shared) || over.load(Ordering::Acquire));
     }
 }
 
