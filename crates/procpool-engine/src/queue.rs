@@ -144,7 +144,7 @@ impl Queue<'_> {
             return Ok(());
         }
         // ORDER: Acquire: the cells before `head` have been read by those who moved it.
-        tail.head_seen = self.believable_head(tail);
+        tail.head_seen = self.believable_head(tail).unwrap_or_else(|| self.replace_head(tail));
         if self.waiting_in_level(tail) < level_capacity(tail.level) {
             return Ok(());
         }
@@ -162,22 +162,23 @@ impl Queue<'_> {
         tail.position - tail.head_seen.max(tail.level_start())
     }
 
-    /// The shared head, or the tail where a worker scribbled a head that cannot be (*I4*): then entries are
-    /// lost, and the audit pushes their tasks again.
-    fn believable_head(&self, tail: &Tail) -> u64 {
+    /// The shared head; `None` where a worker scribbled a head that cannot be (*I4*).
+    fn believable_head(&self, tail: &Tail) -> Option<u64> {
         let head = self.head.0.load(Ordering::Acquire);
-        if (tail.head_seen..=tail.position).contains(&head) {
-            return head;
-        }
+        (tail.head_seen..=tail.position).contains(&head).then_some(head)
+    }
+
+    /// Begins at the tail instead of at a head that cannot be: entries are lost, and the audit pushes their tasks again.
+    fn replace_head(&self, tail: &Tail) -> u64 {
         self.head.0.store(tail.position, Ordering::Release);
         tail.position
     }
 
     /// Parent, in an audit: whether the shared words are what the private ones allow; mends them if not.
     pub(crate) fn mend(&self, tail: &mut Tail) -> bool {
-        let before = self.head.0.load(Ordering::Acquire);
-        tail.head_seen = self.believable_head(tail);
-        let mut sane = tail.head_seen == before && self.tail.load(Ordering::Relaxed) == tail.position;
+        let head = self.believable_head(tail);
+        tail.head_seen = head.unwrap_or_else(|| self.replace_head(tail));
+        let mut sane = head.is_some() && self.tail.load(Ordering::Relaxed) == tail.position;
         for (shared, &private) in self.levels.0.iter().zip(&tail.starts) {
             sane &= shared.swap(private, Ordering::Relaxed) == private;
         }
