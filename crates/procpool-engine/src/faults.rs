@@ -57,17 +57,19 @@ impl Point {
     ];
 }
 
-#[cfg(not(any(all(feature = "faults", not(loom)), all(test, loom))))]
+#[cfg(not(any(all(feature = "faults", not(any(loom, shuttle))), all(test, any(loom, shuttle)))))]
 #[inline(always)]
 pub(crate) fn point(_: Point) {}
 
 #[cfg(all(test, loom))]
 pub(crate) use crate::models::pass as point;
+#[cfg(all(test, shuttle))]
+pub(crate) use crate::whole::world::pass as point;
 
-#[cfg(all(feature = "faults", not(loom)))]
+#[cfg(all(feature = "faults", not(any(loom, shuttle))))]
 pub(crate) use armed::{arm, point, watch};
 
-#[cfg(all(feature = "faults", not(loom)))]
+#[cfg(all(feature = "faults", not(any(loom, shuttle))))]
 mod armed {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};

@@ -20,6 +20,9 @@ use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus};
 
 pub use rustix::process::Signal;
 
+#[cfg(shuttle)]
+pub(crate) use crate::whole::world::{exit_now, kill_pid};
+
 // ---------------------------------------------------------------------------------------------------------------
 // Birth
 // ---------------------------------------------------------------------------------------------------------------
@@ -62,6 +65,7 @@ pub fn thread_count() -> io::Result<usize> {
 
 /// Ends this process at once: no destructors, no exit handlers, no buffers flushed. For processes that share these
 /// with the one they were forked from.
+#[cfg(not(shuttle))]
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` has no precondition; it runs no code of this process.
     unsafe { libc::_exit(code) }
@@ -132,6 +136,7 @@ pub fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
 ///
 /// # Errors
 /// `ESRCH` if there is no such process.
+#[cfg(not(shuttle))]
 pub fn kill_pid(pid: u32, signal: Signal) -> io::Result<()> {
     Ok(rustix::process::kill_process(known(pid)?, signal)?)
 }
