@@ -2,8 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::arena::Owner;
 use crate::block::{Block, Lease};
@@ -15,7 +14,7 @@ use crate::payload::{self, Corrupt, NO_ROOM, Payload, Place, RAISED, RETURNED};
 use crate::shared::Shared;
 use crate::slot::{State, Ticket};
 use crate::submit::Books;
-use crate::sync::lock;
+use crate::sync::{Instant, Ordering, lock};
 
 /// The longest that a waiter sleeps without a look: a worker that scribbles may lose it its wake-up (*I4*).
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
