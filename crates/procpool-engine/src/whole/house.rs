@@ -8,7 +8,9 @@ use std::time::Duration;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread::{self, JoinHandle};
 
-use super::world;
+use super::world::{self, Fate};
+use crate::block::Lease;
+use crate::faults::Point;
 use crate::launch::{Attachment, Descriptors, LaunchEvent, Launcher};
 use crate::os::poll;
 use crate::outcome::{Failure, Outcome, Refusal};
@@ -24,13 +26,24 @@ use crate::worker::{Reply, Worker};
 const LOAD: usize = 1500;
 
 /// So many tasks a story has at most.
-const TASKS: usize = 4;
+const TASKS: usize = 5;
 
-/// A worker keeps the load of this task for a while.
+/// A thread of the worker's host keeps the load of this task for a while.
 const KEPT: u8 = 3;
 
 /// No worker takes more steps in its life, or few.
 const STEPS: u32 = 240;
+
+/// Ways on which workers pass points at which they may die.
+const PATHS: [&[Point]; 7] = [
+    Point::COMES_AND_GOES,
+    Point::IDLES,
+    Point::CLAIMS,
+    Point::REPLIES,
+    Point::FINISHES,
+    Point::BLOCKS,
+    Point::TELLS,
+];
 
 // ---- the workers ----
 
@@ -57,7 +70,6 @@ fn work(attachment: Attachment, ledger: &Ledger) {
     let mut worker = Worker::attach(attachment).unwrap();
     assert_eq!(worker.setup().head(), b"set-up");
     worker.ready();
-    let mut kept = None;
     while let Some(call) = worker.next() {
         let id = call.head()[0];
         ledger.count(id);
@@ -69,12 +81,18 @@ fn work(attachment: Attachment, ledger: &Ledger) {
         world::step();
         let load = vec![!id; load.min(LOAD)];
         let buffers: &[&[u8]] = if load.is_empty() { &[] } else { &[&load] };
-        let keeps = call.lease().filter(|_| id == KEPT).cloned();
+        if let Some(lease) = call.lease().filter(|_| id == KEPT).cloned() {
+            world::beside(move || keep(&lease));
+        }
         call.reply(Reply::Returned, &Parts { head: &[!id], tail: &[], buffers });
-        assert!(kept.is_none_or(|lease: Arc<crate::Lease>| is_load(lease.buffers(), KEPT)));
-        kept = keeps;
     }
     worker.leave();
+}
+
+/// What a thread of the host's does. It lets go at about the time when the task ends.
+fn keep(lease: &Lease) {
+    (0..=thread_rng().gen_range(0..STEPS / 4)).for_each(|_| _ = world::step());
+    assert!(is_load(lease.buffers(), KEPT));
 }
 
 /// Waits until a task runs, or has run.
@@ -147,13 +165,13 @@ impl Launcher for Launch {
     fn shut_down(&mut self) {}
 }
 
-/// Kills so many workers: some at steps of their own, the others at any moment, perhaps asleep. To be called before
-/// there are any.
+/// Kills so many workers: some at steps of their own or at points, where they pass them, the others at any moment,
+/// perhaps asleep. To be called before there are any.
 pub(super) fn kill(most: u32) -> JoinHandle<()> {
-    let at_steps = thread_rng().gen_range(0..=most);
-    (0..at_steps).for_each(|_| world::next_dies_after(thread_rng().gen_range(0..STEPS)));
+    let fated = thread_rng().gen_range(0..=most);
+    (0..fated).for_each(|_| world::next_dies(any_fate()));
     thread::spawn(move || {
-        for _ in at_steps..most {
+        for _ in fated..most {
             dawdle();
             let living = world::processes();
             if !living.is_empty() {
@@ -161,6 +179,14 @@ pub(super) fn kill(most: u32) -> JoinHandle<()> {
             }
         }
     })
+}
+
+fn any_fate() -> Fate {
+    if thread_rng().gen_bool(0.5) {
+        return Fate::Steps(thread_rng().gen_range(0..STEPS));
+    }
+    let path = PATHS[thread_rng().gen_range(0..PATHS.len())];
+    Fate::At(path[thread_rng().gen_range(0..path.len())])
 }
 
 /// Lets others go first for a while.

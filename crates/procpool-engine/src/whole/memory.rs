@@ -109,8 +109,13 @@ pub(super) fn drain() {
 
 /// Those of all the parent's threads do.
 pub(crate) fn drain_parent() {
-    let parents = |(process, _): &(u32, usize), _: &mut VecDeque<Store>| *process == 0;
-    let stores: Vec<_> = with(|memory| memory.stores.extract_if(.., parents).collect());
+    drain_process(0);
+}
+
+/// Those of all threads of a process do.
+pub(super) fn drain_process(pid: u32) {
+    let its = |(process, _): &(u32, usize), _: &mut VecDeque<Store>| *process == pid;
+    let stores: Vec<_> = with(|memory| memory.stores.extract_if(.., its).collect());
     stores.into_iter().flat_map(|(_, stores)| stores).for_each(|store| (store.write)());
 }
 

@@ -24,6 +24,10 @@
 //! at most once, or as often as it may be tried; nobody sleeps for ever; in the end no slot and no extent is in use, and
 //! no audit has found anything to mend.
 //!
+//! Broken once, and seen: the supervisor looks on for the time limit of a task that is doomed already (a story runs out of
+//! steps); the audit reads the queue's head twice, and takes one that moved for rubbish (a repair); nobody is woken after
+//! a death; a kept argument is given back before its task has ended, or not taken back from the dead.
+//!
 //! Not here: a region that is full, workers that cannot be started, zygotes that die, and the death of the parent.
 
 mod house;

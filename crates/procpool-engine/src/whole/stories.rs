@@ -7,8 +7,10 @@ use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::mpsc;
 use shuttle::thread;
 
+use super::check;
 use super::house::{End, House, Ledger, assert_explained, dawdle, kill, usual};
-use super::{check, world};
+use super::world::{self, Fate};
+use crate::faults::Point;
 use crate::outcome::Refusal;
 use crate::policy::RestartIntensity;
 use crate::pool::{Config, PoolError};
@@ -28,7 +30,8 @@ fn every_task_ends_once_though_workers_vanish() {
     });
 }
 
-/// A task that may be tried again would be given up, or would be tried after its end.
+/// A task that may be tried again would be given up, or tried after its end, or its argument would be gone, which the
+/// worker's host held on to.
 #[test]
 fn with_retries_every_task_returns_though_workers_vanish() {
     check(|| {
@@ -105,6 +108,23 @@ fn no_task_waits_while_a_worker_idles() {
         house.assert_runs(2);
         house.close();
         killer.join().unwrap();
+    });
+}
+
+/// A worker would sleep on to whom another, when it vanished, had been about to pass a wake-up on.
+#[test]
+fn a_wake_up_that_vanishes_with_a_worker_is_made_up_for() {
+    check(|| {
+        (0..2).for_each(|_| world::next_dies(Fate::At(Point::Chose)));
+        let house = House::open(Config { spin: true, ..usual() });
+        let [first, second] = [0, 1].map(|id| house.submit(id, Limits::default()));
+        // Then nothing waits that would have the sleeper woken after the death.
+        let was_cancelled = second.cancel();
+        let ends = [house.take(0, first), house.take(1, second)];
+        assert_eq!(ends[1] == End::Cancelled, was_cancelled);
+        let [one, other] = house.submit_pair([2, 4], Limits { retries: 2, ..Limits::default() });
+        assert_eq!([house.take(2, one), house.take(4, other)], [End::Returned; 2]);
+        house.close();
     });
 }
 

@@ -16,6 +16,7 @@ use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread::Thread;
 
 use super::memory::{self, AtomicU32};
+use crate::faults::Point;
 use crate::os::process::{ExitStatus, Signal};
 
 /// So many steps a process may take after it was killed, less one.
@@ -43,10 +44,19 @@ struct World {
     now: Duration,
     /// Deadlines that are farther away never come.
     patience: Duration,
-    /// After how many steps of their own the next processes die.
-    fates: Vec<u32>,
+    /// Where the next processes die.
+    fates: Vec<Fate>,
     /// How many processes the story has killed.
     killed: u32,
+}
+
+/// Where a process dies by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fate {
+    /// After so many steps of its own.
+    Steps(u32),
+    /// Where it comes to this point, if it does.
+    At(Point),
 }
 
 #[derive(Default)]
@@ -56,6 +66,8 @@ struct Process {
     end: Option<ExitStatus>,
     /// After how many more steps of its own it dies, where that is fixed.
     left: Option<u32>,
+    /// The point at which it dies.
+    at: Option<Point>,
     /// It was killed, and takes its last steps.
     signal: Option<Signal>,
 }
@@ -112,7 +124,13 @@ fn linger() {
 }
 
 /// What `faults::point` is in these models.
-pub(crate) fn pass(_: crate::faults::Point) {
+pub(crate) fn pass(point: Point) {
+    let pid = pid();
+    with(|world| {
+        if let Some(process) = world.processes.get_mut(&pid).filter(|process| process.at == Some(point)) {
+            process.left = Some(0);
+        }
+    });
     step();
 }
 
@@ -125,25 +143,26 @@ fn is_dead() -> bool {
     with(|world| world.processes.get(&pid).is_some_and(|process| process.end.is_some()))
 }
 
-/// The next process dies after so many steps of its own.
-pub(crate) fn next_dies_after(steps: u32) {
-    with(|world| world.fates.push(steps));
+/// The next process dies so, or the one after it, if it is said of several.
+pub(crate) fn next_dies(fate: Fate) {
+    with(|world| world.fates.push(fate));
 }
 
 fn come_closer_to_death() {
     let pid = pid();
-    with(|world| {
-        let Some(process) = world.processes.get_mut(&pid).filter(|process| process.end.is_none()) else {
-            return;
-        };
-        let Some(left) = &mut process.left else { return };
-        if *left == 0 {
-            world.killed += u32::from(process.signal.is_none());
-            process.end = Some(ExitStatus::Signaled(process.signal.unwrap_or(Signal::KILL).as_raw()));
-        } else {
+    let died = with(|world| {
+        let process = world.processes.get_mut(&pid).filter(|process| process.end.is_none())?;
+        let left = process.left.as_mut()?;
+        if *left > 0 {
             *left -= 1;
+            return None;
         }
+        world.killed += u32::from(process.signal.is_none());
+        process.end = Some(ExitStatus::Signaled(process.signal.unwrap_or(Signal::KILL).as_raw()));
+        process.thread.clone()
     });
+    // It may have been another of its threads that took the last step, while that one sleeps.
+    died.iter().for_each(Thread::unpark);
 }
 
 /// Kills a process now, whatever it does or waits for.
@@ -160,7 +179,7 @@ fn was_killed() -> bool {
 
 /// Sleeps until `is_over`. Whoever is killed in its sleep takes no further step.
 fn sleep_until(is_over: impl Fn() -> bool) {
-    while !is_over() && !was_killed() {
+    while !is_over() && !was_killed() && !is_dead() {
         shuttle::thread::park();
     }
     let (own, pid) = (shuttle::thread::current().id(), pid());
@@ -193,27 +212,44 @@ pub(crate) fn start(
 ) {
     let pid = with(|world| {
         world.last_pid += 1;
-        let left = world.fates.pop();
-        world.processes.insert(world.last_pid, Process { left, ..Process::default() });
+        let process = match world.fates.pop() {
+            Some(Fate::Steps(steps)) => Process { left: Some(steps), ..Process::default() },
+            Some(Fate::At(point)) => Process { at: Some(point), ..Process::default() },
+            None => Process::default(),
+        };
+        world.processes.insert(world.last_pid, process);
         world.last_pid
     });
     memory::drain();
     thread::spawn(move || {
-        PROCESS.with(|process| process.set(pid));
         with(|world| world.processes.entry(pid).or_default().thread = Some(thread::current()));
-        let lived = catch_unwind(AssertUnwindSafe(|| life(pid)));
-        memory::drain();
+        live(pid, || life(pid));
         // From here on the system speaks.
-        PROCESS.with(|process| process.set(0));
-        match lived {
-            Ok(()) => {}
-            Err(why) if why.is::<Vanished>() => {}
-            Err(panic) => resume_unwind(panic),
-        }
+        memory::drain_process(pid);
         let status =
             with(|world| *world.processes.entry(pid).or_default().end.get_or_insert(ExitStatus::Exited(0)));
         end(pid, status);
     });
+}
+
+/// Another thread of this process. It takes no further step once its process has ended.
+pub(super) fn beside(life: impl FnOnce() + Send + 'static) {
+    let pid = pid();
+    memory::drain();
+    thread::spawn(move || live(pid, life));
+}
+
+/// This thread is one of a process's, to the end of `life` or of the process.
+fn live(pid: u32, life: impl FnOnce()) {
+    PROCESS.with(|process| process.set(pid));
+    let lived = catch_unwind(AssertUnwindSafe(life));
+    memory::drain();
+    PROCESS.with(|process| process.set(0));
+    match lived {
+        Ok(()) => {}
+        Err(why) if why.is::<Vanished>() => {}
+        Err(panic) => resume_unwind(panic),
+    }
 }
 
 /// The living.
@@ -245,10 +281,12 @@ pub(crate) fn usable_cpus() -> usize {
 
 pub(crate) fn exit_now(code: i32) -> ! {
     let pid = pid();
-    with(|world| {
+    let thread = with(|world| {
         let process = world.processes.get_mut(&pid).expect("only workers end themselves");
         process.end.get_or_insert(ExitStatus::Exited(code));
+        process.thread.clone()
     });
+    thread.iter().for_each(Thread::unpark);
     vanish();
 }
 
