@@ -6,6 +6,7 @@
 NEXTEST_VERSION := 0.9.151
 MIRI_TOOLCHAIN ?= nightly
 LOOM_MAX_PREEMPTIONS ?= 2
+SHUTTLE_ROUNDS ?= 1000
 SECONDS ?= 60
 PYTHON ?= python3
 
@@ -21,7 +22,7 @@ LIMIT := timeout --kill-after=5 $(shell test -t 0 && echo --foreground) 900
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-pool test-libtest test-doc test-links test-python test-pythons test-cpython test-programs \
-	test-package test-fuzz faults faults-check chaos chaos-rust chaos-python fuzz fuzz-keep loom miri bench bench-quick \
+	test-package test-fuzz faults faults-check chaos chaos-rust chaos-python fuzz fuzz-keep loom shuttle miri bench bench-quick \
 	bench-rust bench-python bench-scaling bench-page bench-check lint format clippy docs python-lint licences deny clean nextest
 
 help: ## List the targets
@@ -30,7 +31,7 @@ help: ## List the targets
 demo: ## Show the pool at work: stopping, finishing, surviving crashes
 	@scripts/demo.sh
 
-test: test-pool test-libtest test-doc test-links test-fuzz loom test-python ## Run the tests of both languages
+test: test-pool test-libtest test-doc test-links test-fuzz loom shuttle test-python ## Run the tests of both languages
 
 test-pool: nextest ## Run the tests, each in a process of its own; one that hangs is killed and named
 	$(STEP) "tests, a process each" cargo nextest run --locked --workspace $(FAULTS)
@@ -80,6 +81,10 @@ faults-check: ## The same to procpool alone, on a machine that may have other wo
 loom: nextest ## Walk the models of slot, queue, wake and arena through all orders of events
 	$(STEP) "models" env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom LOOM_MAX_PREEMPTIONS=$(LOOM_MAX_PREEMPTIONS) \
 		cargo nextest run --locked --release -p procpool-engine --lib -E 'test(loom)'
+
+shuttle: nextest ## Let workers vanish anywhere in models of the whole engine, in SHUTTLE_ROUNDS (1000) of orders of events
+	$(STEP) "models of the whole engine" env RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle SHUTTLE_ROUNDS=$(SHUTTLE_ROUNDS) \
+		cargo nextest run --locked --release -p procpool-engine --lib -E 'test(/^whole::/)'
 
 fuzz: ## Let fuzzers make up what is read from other processes, SECONDS=60 for each target
 	@scripts/fuzz.sh $(SECONDS)

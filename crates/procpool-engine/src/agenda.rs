@@ -1,9 +1,9 @@
 //! Which tasks something is to happen to, and when: in order of time.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use crate::slot::Ticket;
+use crate::sync::Instant;
 
 /// Times of tasks. An entry whose task has ended does no harm: whoever takes it looks at the slot.
 #[derive(Debug, Default)]

@@ -61,7 +61,8 @@ impl Search {
     }
 }
 
-const LEAST_CREDIT: usize = 64;
+/// In the models of the whole none, so that what is given back is soon another's.
+const LEAST_CREDIT: usize = if cfg!(shuttle) { 0 } else { 64 };
 
 impl Zone<'_> {
     /// Takes `count` extents in a row for `owner`; `None` when there is no such run.
@@ -192,5 +193,5 @@ impl Zone<'_> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;

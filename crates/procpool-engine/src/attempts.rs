@@ -5,7 +5,7 @@
 //! supervisor makes the entry. Should a worker find an old entry of the task, because the dead one had no time to help
 //! the queue's head past it, the attempt begins early, and the new entry is the stale one.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::faults::{Point, point};
 use crate::outcome::{Death, Failure};
@@ -14,7 +14,7 @@ use crate::queue::Entry;
 use crate::region::Phase;
 use crate::shared::Shared;
 use crate::slot::{State, Ticket};
-use crate::sync::lock;
+use crate::sync::{Instant, lock};
 
 impl Shared {
     /// Supervisor: gives a lost task another attempt, now or later; false where it has none left. `ran` is how long it

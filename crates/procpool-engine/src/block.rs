@@ -1,11 +1,11 @@
 //! Blocks: byte ranges of the arena, and who gives them back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::arena::{Owner, Run, Search, Zone};
 use crate::layout::{LARGE_EXTENT, SMALL_EXTENT};
 use crate::region::Region;
+use crate::sync::{AtomicBool, Ordering};
 
 /// What must be aligned begins at a multiple of this, in bytes: a cache line.
 pub const ALIGNMENT: u64 = 64;

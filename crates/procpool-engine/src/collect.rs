@@ -8,16 +8,14 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Weak};
 
 use crate::faults::{Point, point};
 use crate::os::process;
 use crate::region::Region;
 use crate::shared::Shared;
 use crate::slot::Ticket;
-use crate::sync::lock;
+use crate::sync::{AtomicBool, Mutex, Ordering, lock, thread, thread_local};
 
 thread_local! {
     /// Which pool's listeners this thread calls, by its region: null for none.
@@ -38,7 +36,7 @@ pub(crate) struct Collector {
 }
 
 struct Thread {
-    handle: JoinHandle<()>,
+    handle: thread::JoinHandle<()>,
     /// It is to end.
     over: Arc<AtomicBool>,
 }
@@ -81,7 +79,7 @@ impl Collector {
             let over = Arc::new(AtomicBool::new(false));
             let is_over = over.clone();
             let spawned = process::without_signals(|| {
-                std::thread::Builder::new().name(name).spawn(move || serve(&region, &weak, &is_over))
+                thread::Builder::new().name(name).spawn(move || serve(&region, &weak, &is_over))
             });
             *thread = spawned.ok().map(|handle| Thread { handle, over });
         }
@@ -175,26 +173,26 @@ fn call(listener: Listener) {
 impl Shared {
     /// Whether this thread is the collector's: then a listener is being called, and the thread cannot be waited for.
     pub(crate) fn is_in_callback(&self) -> bool {
-        ptr::eq(SERVES.get(), &raw const *self.region)
+        ptr::eq(SERVES.with(Cell::get), &raw const *self.region)
     }
 
     /// Supervisor: calls listeners itself.
     fn call_in_place(&self, listeners: impl Iterator<Item = Listener>) {
-        SERVES.set(&raw const *self.region);
-        STANDS_IN.set(true);
+        SERVES.with(|serves| serves.set(&raw const *self.region));
+        STANDS_IN.with(|stands_in| stands_in.set(true));
         listeners.for_each(call);
-        SERVES.set(ptr::null());
-        STANDS_IN.set(false);
+        SERVES.with(|serves| serves.set(ptr::null()));
+        STANDS_IN.with(|stands_in| stands_in.set(false));
     }
 }
 
 /// Whether this thread is the supervisor, which calls a listener: then there is nobody to wait for.
 pub(crate) fn stands_in() -> bool {
-    STANDS_IN.get()
+    STANDS_IN.with(Cell::get)
 }
 
 fn serve(region: &Region, shared: &Weak<Shared>, over: &AtomicBool) {
-    SERVES.set(region);
+    SERVES.with(|serves| serves.set(region));
     while serve_ended(region, shared) || !(over.load(Ordering::Acquire) || shared.strong_count() == 0) {
         region.ended().sleep(|| serve_ended(region, shared) || over.load(Ordering::Acquire));
     }

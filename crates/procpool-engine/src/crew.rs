@@ -1,11 +1,12 @@
 //! Who sits where: the supervisor's own record of worker processes.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::launch::ExitStatus;
 use crate::os::poll;
 use crate::os::process::{self, Signal};
+use crate::sync::Instant;
 
 /// What is known of a seat.
 #[derive(Debug)]

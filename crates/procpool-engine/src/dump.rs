@@ -4,8 +4,7 @@
 //! missing. Nothing here is relied upon: workers may write rubbish over what is read (*I4*).
 
 use std::fmt::{self, Display, Formatter};
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::os::{clock, process};
 use crate::payload;
@@ -15,7 +14,7 @@ use crate::seat::Status;
 use crate::shared::Shared;
 use crate::slot::{State, Ticket};
 use crate::submit::{Books, Door};
-use crate::sync::lock_within;
+use crate::sync::{Instant, Ordering, lock_within};
 use crate::view::View;
 use crate::wake::SEATS;
 

@@ -1,7 +1,7 @@
 //! What only some tasks have: an argument in a block, limits, attempts behind them. The parent's own.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::agenda::Agenda;
 use crate::block::Block;
@@ -9,6 +9,7 @@ use crate::outcome::Death;
 use crate::queue::Entry;
 use crate::slot::Ticket;
 use crate::submit::{Copy, Limits};
+use crate::sync::Instant;
 
 /// The deaths that are remembered of one task, which may be tried without end.
 const REMEMBERED: usize = 1000;

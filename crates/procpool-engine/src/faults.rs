@@ -233,22 +233,24 @@ points! {
     }
 }
 
-#[cfg(not(any(all(feature = "faults", not(loom)), all(test, loom))))]
+#[cfg(not(any(all(feature = "faults", not(any(loom, shuttle))), all(test, any(loom, shuttle)))))]
 #[inline(always)]
 pub(crate) fn point(_: Point) {}
 
-#[cfg(not(all(feature = "faults", not(loom))))]
+#[cfg(not(all(feature = "faults", not(any(loom, shuttle)))))]
 pub(crate) fn watch(_: std::os::fd::BorrowedFd<'_>) {}
 
 #[cfg(all(test, loom))]
 pub(crate) use crate::models::pass as point;
+#[cfg(all(test, shuttle))]
+pub(crate) use crate::whole::world::pass as point;
 
-#[cfg(all(feature = "faults", not(loom)))]
+#[cfg(all(feature = "faults", not(any(loom, shuttle))))]
 pub use armed::at;
-#[cfg(all(feature = "faults", not(loom)))]
+#[cfg(all(feature = "faults", not(any(loom, shuttle))))]
 pub(crate) use armed::{arm, point, watch};
 
-#[cfg(all(feature = "faults", not(loom)))]
+#[cfg(all(feature = "faults", not(any(loom, shuttle))))]
 mod armed {
     use std::os::fd::BorrowedFd;
     use std::sync::atomic::{AtomicU32, Ordering};

@@ -12,6 +12,10 @@
 //! The engine knows nothing of what a task means: hosts encode functions and arguments, and account for errors, in
 //! bytes of their own. `slot` has the table of states, `PROTOCOL.md` the argument why nothing is lost.
 #![cfg_attr(loom, allow(dead_code, unreachable_pub, unused_imports))]
+#![cfg_attr(
+    shuttle,
+    allow(dead_code, private_interfaces, unreachable_code, unused_imports, unused_variables)
+)]
 
 mod arena;
 mod ended;
@@ -57,7 +61,7 @@ mod pool;
 mod region;
 #[cfg(not(loom))]
 mod reserve;
-#[cfg(all(any(test, feature = "fuzzing"), not(loom)))]
+#[cfg(all(any(test, feature = "fuzzing"), not(any(loom, shuttle))))]
 mod rubbish;
 #[cfg(not(loom))]
 mod sandbox;
@@ -79,6 +83,8 @@ mod supervisor;
 mod task;
 #[cfg(not(loom))]
 mod view;
+#[cfg(all(test, shuttle))]
+mod whole;
 #[cfg(not(loom))]
 mod worker;
 
@@ -100,7 +106,7 @@ pub use crate::{
 
 #[doc(hidden)]
 pub use faults::Point;
-#[cfg(all(feature = "faults", not(loom)))]
+#[cfg(all(feature = "faults", not(any(loom, shuttle))))]
 #[doc(hidden)]
 pub use faults::at;
 

@@ -4,8 +4,7 @@
 //! ends at that very moment has ended, and nobody is harmed. A time-out counts from the claim, which the worker writes
 //! down and, for tasks that have one, tells the supervisor; a deadline from the submission, so it is known beforehand.
 
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::faults::{Point, point};
 use crate::layout::Seat;
@@ -15,7 +14,7 @@ use crate::queue::Entry;
 use crate::shared::Shared;
 use crate::slot::{State, Ticket};
 use crate::supervisor::Supervisor;
-use crate::sync::lock;
+use crate::sync::{Instant, Ordering, lock};
 
 /// Where memory is limited hard, running workers are measured this often.
 const MEASURE: Duration = Duration::from_millis(20);

@@ -4,12 +4,12 @@
 //! small head without buffers travels in the slot; everything else in one block: the head, then the buffers.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::block::{ALIGNMENT, Allocator, Block, Lease};
 use crate::faults::{Point, point};
 use crate::layout::{INLINE, Slot};
 use crate::region::Region;
+use crate::sync::Ordering;
 use crate::task::Occupied;
 
 /// What is to be sent: bytes that the engine copies once, and never looks into.

@@ -1,10 +1,11 @@
 //! What the supervisor decides, as pure functions and plain records: no process, no clock, no shared memory.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::outcome::{Failure, TimeLimit};
 use crate::region::Phase;
+use crate::sync::Instant;
 
 /// How many deaths are borne: more than `deaths` workers dead within `within`, none of them for a task's sake and
 /// with no task finished between them, and the pool gives up instead of starting workers for ever.
@@ -97,5 +98,5 @@ pub(crate) fn pause_before_attempt(failed: u32) -> Duration {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;

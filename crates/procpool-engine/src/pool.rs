@@ -3,9 +3,8 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::block::Allocator;
 use crate::collect;
@@ -22,7 +21,7 @@ use crate::shared::{Life, Setup, Shared};
 use crate::spin::Spin;
 use crate::submit::{Books, Door, Limits};
 use crate::supervisor::Supervisor;
-use crate::sync::lock;
+use crate::sync::{Instant, Mutex, await_news, lock, thread};
 use crate::task::Task;
 use crate::view::View;
 use crate::wake::SEATS;
@@ -97,7 +96,7 @@ pub enum PoolError {
 /// A row of worker processes and the tasks for them. Dropping it terminates it.
 pub struct Pool {
     shared: Arc<Shared>,
-    supervisor: Mutex<Option<JoinHandle<()>>>,
+    supervisor: Mutex<Option<thread::JoinHandle<()>>>,
     /// While this is open the workers know that their parent lives, where there are no pidfds.
     _alive: Option<OwnedFd>,
 }
@@ -143,7 +142,7 @@ impl Pool {
         let shared = Arc::new(shared(region, poke, setup, config));
         let supervisor = Supervisor::new(shared.clone(), launcher);
         let name = format!("{}-supervisor", shared.config.name);
-        let thread = std::thread::Builder::new().name(name);
+        let thread = thread::Builder::new().name(name);
         let thread = process::without_signals(|| thread.spawn(move || supervisor.run()));
         let thread = thread.map_err(system("start the supervisor's thread"))?;
         Ok(Self { shared, supervisor: Mutex::new(Some(thread)), _alive: alive })
@@ -246,9 +245,7 @@ impl Pool {
             if left == Some(Duration::ZERO) {
                 return false;
             }
-            let slept =
-                self.shared.life_changed.wait_timeout(life, left.unwrap_or(Duration::from_secs(3600)));
-            life = slept.unwrap_or_else(PoisonError::into_inner).0;
+            life = await_news(&self.shared.life_changed, life, left.unwrap_or(Duration::from_secs(3600)));
         }
         true
     }
@@ -369,7 +366,7 @@ fn memory_of_machine() -> u64 {
     (info.totalram as u64).saturating_mul(u64::from(info.mem_unit))
 }
 
-#[cfg(all(test, not(loom), not(miri)))]
+#[cfg(all(test, not(any(loom, shuttle)), not(miri)))]
 mod tests {
     use std::sync::atomic::Ordering;
     use std::thread;

@@ -18,9 +18,9 @@ use crate::slot::{Snapshot, Ticket, Word};
 use crate::sync::{AtomicU64, Ordering};
 
 /// Entries of the first level, a power of two.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) const FIRST_LEVEL: u64 = 4096;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 pub(crate) const FIRST_LEVEL: u64 = 1;
 
 /// The most levels that a queue may have: enough for 2^24 entries.
@@ -283,5 +283,5 @@ impl Queue<'_> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;

@@ -6,9 +6,6 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::slice;
-#[cfg(feature = "faults")]
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering;
 
 use crate::arena::Zone;
 use crate::ended::Ended;
@@ -16,6 +13,9 @@ use crate::layout::{Geometry, Header, INLINE, Layout, MAGIC, Seat, Slot, VERSION
 use crate::os::memory::{self, Mapping};
 use crate::os::process;
 use crate::queue::Queue;
+#[cfg(feature = "faults")]
+use crate::sync::AtomicU32;
+use crate::sync::Ordering;
 use crate::wake::{Idlers, SEATS};
 
 /// How far a pool is in its life, as workers see it.

@@ -5,10 +5,10 @@
 //! that is woken although as many as there are CPUs are awake lets the others go first: while they take tasks it naps,
 //! longer each time. Once they took none during a nap, tasks are long, and it takes one itself.
 
-use std::thread;
 use std::time::Duration;
 
 use crate::queue::Queue;
+use crate::sync::thread;
 use crate::wake::Idlers;
 
 const SHORTEST: Duration = Duration::from_micros(50);

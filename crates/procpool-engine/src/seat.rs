@@ -1,11 +1,10 @@
 //! What a worker says of itself in its seat: status, present task, last words.
 
-use std::sync::atomic::Ordering;
-
 use crate::faults::{Point, point};
 use crate::layout::{NOTE, Seat};
 use crate::os::clock;
 use crate::queue::Entry;
+use crate::sync::Ordering;
 
 /// What a worker has to say of itself. The parent believes it only where it does no harm (*I4*).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

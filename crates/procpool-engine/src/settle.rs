@@ -1,7 +1,5 @@
 //! How the parent ends tasks: cancelled, doomed, lost with their worker, or all of them at the end of the pool.
 
-use std::sync::atomic::Ordering;
-
 use crate::arena::Owner;
 use crate::faults::{Point, point};
 use crate::layout::Seat;
@@ -10,7 +8,7 @@ use crate::payload::{self, Place};
 use crate::queue::Entry;
 use crate::shared::{Counters, Shared};
 use crate::slot::{State, Ticket};
-use crate::sync::lock;
+use crate::sync::{Ordering, lock};
 
 impl Shared {
     /// `Ready` → `Cancelled`; false if the task was not queued any more.

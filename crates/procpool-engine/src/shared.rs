@@ -2,8 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::block::{Allocator, Block};
@@ -16,7 +15,7 @@ use crate::region::{Phase, Region};
 use crate::slot::Ticket;
 use crate::spin::Spin;
 use crate::submit::Books;
-use crate::sync::lock;
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, lock};
 use crate::view::View;
 
 /// One pool's state in the parent. The private books (*I4*) are here; what workers can write is in `region`.

@@ -4,14 +4,15 @@
 //! it does not. So the time is learned: full while it pays, halved whenever it was in vain, nothing for a while after
 //! the core was taken away meanwhile, for then others need it and whoever looked pays for that when it wants to run.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::sync::{AtomicU32, Instant, Ordering};
 
 /// The longest that anybody looks: about what a wake-up costs.
 const LONGEST: Duration = Duration::from_micros(20);
 
 /// Looks between two readings of the clock: about a microsecond.
-const LOOKS: u32 = 32;
+const LOOKS: u32 = if cfg!(shuttle) { 2 } else { 32 };
 
 /// A gap between two readings of the clock that is longer than this was another process's time slice; shorter ones are
 /// interrupts, or a host that runs others beside this virtual machine.
@@ -108,7 +109,7 @@ impl Spin {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod tests {
     use super::*;
 

@@ -1,13 +1,12 @@
 //! What a pool does at this moment.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::os::{clock, process};
 use crate::pool::Pool;
 use crate::seat::Status;
 use crate::slot::State;
-use crate::sync::lock;
+use crate::sync::{Ordering, lock};
 use crate::wake::SEATS;
 
 /// A pool's numbers: each true at some instant of the call, not all at the same one.

@@ -1,9 +1,8 @@
 //! The caller's side: a task is written into a slot, put on the queue, and a worker is woken.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, MutexGuard};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::arena::Owner;
 use crate::extras::Extra;
@@ -15,7 +14,7 @@ use crate::queue::{Entry, Tail};
 use crate::region::{Phase, Region};
 use crate::shared::Shared;
 use crate::slot::Ticket;
-use crate::sync::lock;
+use crate::sync::{AtomicUsize, Instant, MutexGuard, Ordering, await_news, lock};
 use crate::task::{Occupied, Task};
 
 /// How long a caller that found no room sleeps before it looks again, whether told or not.
@@ -368,8 +367,7 @@ impl Shared {
             return Err(Refusal::Full { bytes });
         }
         books.waiting_for_room += 1;
-        let woken = self.room.wait_timeout(books, LOOK_AGAIN);
-        let (mut books, _) = woken.unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut books = await_news(&self.room, books, LOOK_AGAIN);
         books.waiting_for_room -= 1;
         books.door.check()?;
         Ok(books)

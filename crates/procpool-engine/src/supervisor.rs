@@ -5,8 +5,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::crew::{Berth, Member};
 use crate::faults::{Point, point};
@@ -20,7 +19,7 @@ use crate::region::Phase;
 use crate::seat::Status;
 use crate::shared::{Counters, Requests, Shared};
 use crate::submit::Door;
-use crate::sync::{fence, lock};
+use crate::sync::{Instant, Ordering, fence, lock, thread};
 use crate::view::View;
 
 /// While tasks are not finished, the region is looked over this often.
@@ -115,7 +114,7 @@ impl Supervisor {
         self.record(|view| (view.is_asleep, view.until) = (true, timeout.map(|span| Instant::now() + span)));
         if poll::poll(&mut watched, timeout).is_err() {
             // Out of memory in the kernel, or more workers than descriptors: look at everything, a little later.
-            std::thread::sleep(PAUSE);
+            thread::sleep(PAUSE);
         }
         drop(watched);
         self.record(|view| view.is_asleep = false);
@@ -508,5 +507,5 @@ fn is_taken(crew: &[Berth], seat: u32) -> bool {
     matches!(crew.get(seat as usize), Some(Berth::Taken(_) | Berth::Awaited))
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;

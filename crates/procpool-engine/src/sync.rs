@@ -1,15 +1,32 @@
-//! The atomics that the protocol is written with: the real ones, or loom's under `--cfg loom`.
+//! What threads and processes meet at: the real things, or those of the models, loom's under `--cfg loom` and shuttle's
+//! under `--cfg shuttle`.
 //!
-//! The modules that are modelled (`slot`, `queue`, `wake`, `arena`) take their primitives from here and from
-//! nowhere else, so that the code which runs is the code which is checked.
+//! All modules take their atomics, locks, threads and time from here and from nowhere else, so that the code which runs is
+//! the code which is checked.
+
+#[cfg(not(shuttle))]
+pub(crate) use std::{
+    sync::{Condvar, Mutex, MutexGuard},
+    thread, thread_local,
+    time::Instant,
+};
+
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) use {
+    crate::os::futex,
+    std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+};
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{Ordering, fence};
-#[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-#[cfg(not(loom))]
-pub(crate) use crate::os::futex;
+#[cfg(shuttle)]
+pub(crate) use {
+    crate::whole::memory::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    crate::whole::world::{Instant, futex, thread},
+    shuttle::sync::{Condvar, Mutex, MutexGuard},
+    shuttle::thread_local,
+};
 
 /// Loom's atomics, with a remedy. To save time loom tries only orders that can matter; but of the looks at a word it
 /// remembers the last alone, and so would not try a change before another thread's look once the changing thread has
@@ -89,8 +106,8 @@ pub(crate) mod futex {
     }
 }
 
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::{Duration, Instant};
+use std::sync::{PoisonError, TryLockError};
+use std::time::Duration;
 
 /// As [`lock`], for who must not hang where others do: `None` when it could not be had in `limit`.
 pub(crate) fn lock_within<T: ?Sized>(mutex: &Mutex<T>, limit: Duration) -> Option<MutexGuard<'_, T>> {
@@ -100,7 +117,7 @@ pub(crate) fn lock_within<T: ?Sized>(mutex: &Mutex<T>, limit: Duration) -> Optio
             Ok(guard) => return Some(guard),
             Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) if begun.elapsed() > limit => return None,
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
         }
     }
 }
@@ -108,5 +125,20 @@ pub(crate) fn lock_within<T: ?Sized>(mutex: &Mutex<T>, limit: Duration) -> Optio
 /// Locks, also when a thread panicked while it held the lock: what these locks guard is valid between any two
 /// statements, and a pool that refuses to close because of an old panic would break promise 4.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    let guard = mutex.lock().unwrap_or_else(PoisonError::into_inner);
+    #[cfg(shuttle)]
+    crate::whole::memory::drain_parent();
+    guard
+}
+
+/// Lets go of a lock until there is news, or for `limit`.
+pub(crate) fn await_news<'m, T>(
+    news: &Condvar,
+    guard: MutexGuard<'m, T>,
+    limit: Duration,
+) -> MutexGuard<'m, T> {
+    let (guard, _) = news.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner);
+    #[cfg(shuttle)]
+    crate::whole::memory::drain_parent();
+    guard
 }

@@ -2,8 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::arena::Owner;
 use crate::block::{Block, Lease};
@@ -15,7 +14,7 @@ use crate::payload::{self, Corrupt, NO_ROOM, Payload, Place, RAISED, RETURNED};
 use crate::shared::Shared;
 use crate::slot::{State, Ticket};
 use crate::submit::Books;
-use crate::sync::lock;
+use crate::sync::{Instant, Ordering, lock, thread};
 
 /// How long a caller naps where the pool has a backlog.
 const NAP: Duration = Duration::from_micros(50);
@@ -102,7 +101,7 @@ impl Task {
         if timeout.is_some_and(|span| span < NAP) || !self.occupied().shared.has_backlog() {
             return false;
         }
-        std::thread::sleep(NAP);
+        thread::sleep(NAP);
         self.is_ended()
     }
 

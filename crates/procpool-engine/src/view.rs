@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::fmt::{self, Display, Formatter};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::slot::Ticket;
+use crate::sync::Instant;
 
 /// So many times are remembered at which the number of tasks was noted: an hour, for a pool that is always at work.
 const MILESTONES: usize = 3600;

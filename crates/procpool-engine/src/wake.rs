@@ -18,9 +18,9 @@ use crate::queue::Queue;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence, futex};
 
 /// The most workers that a pool can have.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) const SEATS: usize = 1024;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 pub(crate) const SEATS: usize = 64;
 
 const WORDS: usize = SEATS / 64;

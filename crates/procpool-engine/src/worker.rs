@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::arena::Owner;
@@ -21,6 +20,7 @@ use crate::sandbox::Confinement;
 use crate::seat::Status;
 use crate::slot::Ticket;
 use crate::spin::Spin;
+use crate::sync::{Ordering, thread};
 
 /// How often a worker whose descriptor of the parent was closed asks whether its zygote lives.
 const SECOND_LOOK: Duration = Duration::from_millis(250);
@@ -97,6 +97,7 @@ impl Worker {
             point(Point::NotConfined);
             return Err(io::Error::new(error.kind(), format!("it cannot enter its sandbox: {error}")));
         }
+        #[cfg(not(shuttle))]
         watch_parent(parent)?;
         point(Point::Mapped);
         let words = &region.header().rules;
@@ -432,7 +433,7 @@ impl Worker {
     /// The task was doomed: the supervisor kills this process, and until then it touches nothing (*I3*). Where the
     /// slot merely says so, since somebody wrote over it, nobody comes: then this process ends itself.
     fn wait_for_death(&self) -> ! {
-        std::thread::sleep(Duration::from_secs(1));
+        thread::sleep(Duration::from_secs(1));
         process::exit_now(1);
     }
 }
@@ -472,10 +473,10 @@ fn watch_parent(parent: OwnedFd) -> io::Result<()> {
         // A task may have closed descriptors that are not its own, and a signal made this look again at what is none
         // or another file now. Then the end of the zygote, which ends with the parent, has to do.
         while process::descriptor_identity(parent.as_fd()) != identity && process::parent_pid() == starter {
-            std::thread::sleep(SECOND_LOOK);
+            thread::sleep(SECOND_LOOK);
         }
         process::exit_now(1);
     };
-    let thread = std::thread::Builder::new().name("procpool-parent".to_owned()).stack_size(64 << 10);
+    let thread = thread::Builder::new().name("procpool-parent".to_owned()).stack_size(64 << 10);
     process::without_signals(|| thread.spawn(watch)).map(drop)
 }

@@ -42,7 +42,7 @@ impl House {
     /// A worker that ends its task and vanishes at `point`, if it comes there.
     fn vanish(self: &Arc<Self>, point: Point) -> thread::JoinHandle<()> {
         let house = self.clone();
-        thread::spawn(move || drop(until(point, || house.end(0))))
+        thread::spawn(move || _ = until(point, || house.end(0)))
     }
 
     /// The collector, until it has called `count` listeners: the steps of `collect::serve`.

@@ -4,12 +4,17 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+#[cfg(shuttle)]
+pub(crate) use crate::whole::world::{now, now as now_coarse};
+
 /// Nanoseconds of `CLOCK_MONOTONIC`; the same clock in every process of the machine.
+#[cfg(not(shuttle))]
 pub fn now() -> u64 {
     nanoseconds(clock_gettime(ClockId::Monotonic))
 }
 
 /// As [`now`], but only as fine as the kernel's tick (1 to 10 ms) and several times cheaper.
+#[cfg(not(shuttle))]
 pub fn now_coarse() -> u64 {
     nanoseconds(clock_gettime(ClockId::MonotonicCoarse))
 }

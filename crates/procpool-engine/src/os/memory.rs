@@ -69,6 +69,8 @@ impl Mapping {
             )?
         };
         let mapping = Self { start: NonNull::new(start.cast()).ok_or(Errno::NOMEM)?, length };
+        #[cfg(shuttle)]
+        crate::whole::memory::map(mapping.start, length);
         // A core dump is about the program; terabytes of address space do not belong in it.
         let _ = mapping.advise(0, length, Advice::LinuxDontDump);
         Ok(mapping)
@@ -106,6 +108,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        #[cfg(shuttle)]
+        crate::whole::memory::unmap(self.start);
         // SAFETY: the range was mapped in `new`, and all references into it borrow from this value.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
     }

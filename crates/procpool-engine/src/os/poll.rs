@@ -9,6 +9,9 @@ use rustix::io::Errno;
 
 pub use rustix::event::{PollFd, PollFlags};
 
+#[cfg(shuttle)]
+pub(crate) use crate::whole::world::{poll, signal};
+
 /// Creates an eventfd: [`signal`] makes it readable until it is [`drain`]ed. It may be shared between processes.
 ///
 /// # Errors
@@ -18,6 +21,7 @@ pub fn eventfd() -> io::Result<OwnedFd> {
 }
 
 /// Makes an eventfd readable; never waits.
+#[cfg(not(shuttle))]
 pub fn signal(eventfd: BorrowedFd<'_>) {
     // The only error is that its counter is full: then it is readable, as it should be.
     let _ = rustix::io::retry_on_intr(|| rustix::io::write(eventfd, &1_u64.to_ne_bytes()));
@@ -35,6 +39,7 @@ pub fn drain(eventfd: BorrowedFd<'_>) {
 ///
 /// # Errors
 /// `EINVAL` if there are more than `RLIMIT_NOFILE` of them, `ENOMEM`.
+#[cfg(not(shuttle))]
 pub fn poll(descriptors: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<usize> {
     // A deadline beyond what an instant can hold is none.
     let deadline = timeout.and_then(|span| Instant::now().checked_add(span));
@@ -60,7 +65,7 @@ pub fn is_readable(descriptor: BorrowedFd<'_>) -> bool {
     poll(&mut watched, Some(Duration::ZERO)).is_ok_and(|ready| ready > 0)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod tests {
     use super::*;
     use std::os::fd::AsFd;

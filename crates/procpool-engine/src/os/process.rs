@@ -20,6 +20,9 @@ use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus};
 
 pub use rustix::process::Signal;
 
+#[cfg(shuttle)]
+pub(crate) use crate::whole::world::{exit_now, kill_pid, usable_cpus};
+
 // ---------------------------------------------------------------------------------------------------------------
 // Birth
 // ---------------------------------------------------------------------------------------------------------------
@@ -62,6 +65,7 @@ pub fn thread_count() -> io::Result<usize> {
 
 /// Ends this process at once: no destructors, no exit handlers, no buffers flushed. For processes that share these
 /// with the one they were forked from.
+#[cfg(not(shuttle))]
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` has no precondition; it runs no code of this process.
     unsafe { libc::_exit(code) }
@@ -132,6 +136,7 @@ pub fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
 ///
 /// # Errors
 /// `ESRCH` if there is no such process.
+#[cfg(not(shuttle))]
 pub fn kill_pid(pid: u32, signal: Signal) -> io::Result<()> {
     Ok(rustix::process::kill_process(known(pid)?, signal)?)
 }
@@ -420,6 +425,7 @@ pub(crate) fn page_size() -> usize {
 }
 
 /// How many processors this process may use at once: its affinity and its control group's quota count.
+#[cfg(not(shuttle))]
 pub fn usable_cpus() -> usize {
     thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
@@ -467,7 +473,7 @@ pub fn parent_pid() -> u32 {
 }
 
 /// Binds the calling thread to the first CPU that it may use.
-#[cfg(all(test, not(loom), not(miri)))]
+#[cfg(all(test, not(any(loom, shuttle)), not(miri)))]
 pub(crate) fn bind_to_one_cpu() {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
     let allowed = sched_getaffinity(None).expect("a thread has CPUs");
