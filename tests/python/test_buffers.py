@@ -205,8 +205,7 @@ def test_views_keep_their_memory_and_give_it_back(pool: procpool.Pool) -> None:
     results = [pool.apply(tasks.same, (value,)) for _ in range(4)]
     for result in results:
         numpy.testing.assert_array_equal(result, value)
-    held = shared_memory()
-    assert held >= 4 * 32 * MIB
+    assert shared_memory() >= 4 * 32 * MIB
     part = results[0][5:7]
     del results[1:], result
     gc.collect()
@@ -215,7 +214,8 @@ def test_views_keep_their_memory_and_give_it_back(pool: procpool.Pool) -> None:
     assert part.tolist() == [5.0, 6.0]
     del part
     gc.collect()
-    wait_until(lambda: shared_memory() <= held - 4 * 32 * MIB + 8 * MIB, "the memory is given back")
+    # An idle pool keeps some for the next task: 32 MiB of big blocks.
+    wait_until(lambda: shared_memory() <= 40 * MIB, "the memory is given back")
 
 
 def test_memory_is_used_again(pool: procpool.Pool) -> None:

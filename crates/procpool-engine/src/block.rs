@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::arena::{Owner, Run, Search, Zone};
 use crate::layout::{LARGE_EXTENT, SMALL_EXTENT};
 use crate::region::Region;
+use crate::shared::Shared;
 use crate::sync::{AtomicBool, Ordering};
 
 /// What must be aligned begins at a multiple of this, in bytes: a cache line.
@@ -124,6 +125,8 @@ pub struct Lease {
     owned: AtomicBool,
     /// Bytes of the payload's head, which begins the block.
     head: u64,
+    /// The parent's: an idle pool looks after memory that comes back to it.
+    shared: Option<Arc<Shared>>,
 }
 
 impl std::fmt::Debug for Lease {
@@ -133,18 +136,22 @@ impl std::fmt::Debug for Lease {
 }
 
 impl Lease {
-    /// A block that is `owner`'s own.
-    pub(crate) fn owned(region: Arc<Region>, block: Block, owner: Owner, head: u64) -> Self {
-        Self::new(region, block, owner, true, head)
+    /// A block that is the parent's own.
+    pub(crate) fn owned(shared: Arc<Shared>, block: Block, head: u64) -> Self {
+        Self {
+            region: shared.region.clone(),
+            block,
+            owner: Owner::PARENT,
+            owned: AtomicBool::new(true),
+            head: head.min(block.length),
+            shared: Some(shared),
+        }
     }
 
     /// A block of the parent's that a worker reads while it runs the task.
     pub(crate) fn borrowed(region: Arc<Region>, block: Block, reader: Owner, head: u64) -> Self {
-        Self::new(region, block, reader, false, head)
-    }
-
-    fn new(region: Arc<Region>, block: Block, owner: Owner, owned: bool, head: u64) -> Self {
-        Self { region, block, owner, owned: AtomicBool::new(owned), head: head.min(block.length) }
+        let head = head.min(block.length);
+        Self { region, block, owner: reader, owned: AtomicBool::new(false), head, shared: None }
     }
 
     /// Worker, before it finishes a task whose argument somebody still holds: from now on the block is its own,
@@ -177,6 +184,7 @@ impl Drop for Lease {
         // A forked child's copy gives nothing back.
         if self.owned.load(Ordering::Acquire) && !self.region.is_inherited() {
             self.block.release(&self.region, self.owner);
+            self.shared.iter().for_each(|shared| shared.watch_again());
         }
     }
 }

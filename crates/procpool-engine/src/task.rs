@@ -281,7 +281,7 @@ impl Occupied {
         let worker = Owner::worker(self.slot().word.read().seat());
         let mut rescued = lock(&self.shared.rescued);
         if block.adopt(region, worker, Owner::PARENT) || rescued.remove(&self.ticket) {
-            Ok(Arc::new(Lease::owned(region.clone(), block, Owner::PARENT, head)))
+            Ok(Arc::new(Lease::owned(self.shared.clone(), block, head)))
         } else {
             Err(Corrupt)
         }

@@ -5,6 +5,7 @@
 mod common;
 
 use std::cell::Cell;
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -287,26 +288,41 @@ fn many_pools_one_after_another_take_no_more_memory_than_a_few() {
     });
 }
 
+/// How much memory the story's only region takes.
+fn touched() -> u64 {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let regions = open.filter(|entry| {
+        let target = std::fs::read_link(entry.path()).unwrap_or_default();
+        target.to_string_lossy().starts_with("/memfd:")
+    });
+    let sizes = regions.filter_map(|entry| std::fs::metadata(entry.path()).ok());
+    sizes.map(|file| file.blocks() * 512).max().unwrap()
+}
+
+const LARGE: u64 = 256 << 20;
+
 #[test]
 fn the_memory_of_payloads_goes_back_to_the_system_when_the_pool_idles() {
-    use std::os::unix::fs::MetadataExt;
-    /// How much memory the story's only region takes.
-    fn touched() -> u64 {
-        let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
-        let regions = open.filter(|entry| {
-            let target = std::fs::read_link(entry.path()).unwrap_or_default();
-            target.to_string_lossy().starts_with("/memfd:")
-        });
-        let sizes = regions.filter_map(|entry| std::fs::metadata(entry.path()).ok());
-        sizes.map(|file| file.blocks() * 512).max().unwrap()
-    }
     alone(|story| {
         let pool = story.pool(1);
-        let large = 256 << 20;
+        let large = LARGE as usize;
         let payload = Buffer::from(vec![1_u8; large]);
         assert_eq!(pool.apply(|buffer: Buffer<u8>| buffer.len(), payload).unwrap(), large);
-        eventually("the memory is the system's again", || touched() < large as u64 / 2);
+        eventually("the memory is the system's again", || touched() < LARGE / 2);
         let payload = Buffer::from(vec![2_u8; large]);
         assert!(pool.apply(|buffer: Buffer<u8>| buffer.iter().all(|&byte| byte == 2), payload).unwrap());
+    });
+}
+
+#[test]
+fn the_memory_of_a_result_that_is_let_go_of_in_an_idle_pool_goes_back_to_the_system() {
+    alone(|story| {
+        let pool = story.pool(1);
+        let copy = |buffer: Buffer<u8>| Buffer::from(buffer.to_vec());
+        let result = pool.apply(copy, Buffer::from(vec![1_u8; LARGE as usize])).unwrap();
+        eventually("the pool idles, and has given back the argument", || touched() < LARGE * 3 / 2);
+        assert!(result.iter().all(|&byte| byte == 1));
+        drop(result);
+        eventually("the memory is the system's again", || touched() < LARGE / 2);
     });
 }
