@@ -11,7 +11,7 @@ use std::ptr;
 use std::sync::{Arc, Weak};
 
 use crate::faults::{Point, point};
-use crate::os::process;
+use crate::os::signal;
 use crate::region::Region;
 use crate::shared::Shared;
 use crate::slot::Ticket;
@@ -78,7 +78,7 @@ impl Collector {
             let name = format!("{}-collector", shared.config.name);
             let over = Arc::new(AtomicBool::new(false));
             let is_over = over.clone();
-            let spawned = process::without_signals(|| {
+            let spawned = signal::without_signals(|| {
                 thread::Builder::new().name(name).spawn(move || serve(&region, &weak, &is_over))
             });
             *thread = spawned.ok().map(|handle| Thread { handle, over });

@@ -11,7 +11,7 @@ use crate::collect;
 use crate::faults::{Point, point};
 use crate::launch::{Descriptors, Launcher};
 use crate::layout::Geometry;
-use crate::os::{poll, process};
+use crate::os::{poll, process, signal};
 use crate::outcome::{Breakdown, Failure, Refusal};
 use crate::payload::{self, Parts};
 use crate::policy::RestartIntensity;
@@ -143,7 +143,7 @@ impl Pool {
         let supervisor = Supervisor::new(shared.clone(), launcher);
         let name = format!("{}-supervisor", shared.config.name);
         let thread = thread::Builder::new().name(name);
-        let thread = process::without_signals(|| thread.spawn(move || supervisor.run()));
+        let thread = signal::without_signals(|| thread.spawn(move || supervisor.run()));
         let thread = thread.map_err(system("start the supervisor's thread"))?;
         Ok(Self { shared, supervisor: Mutex::new(Some(thread)), _alive: alive })
     }

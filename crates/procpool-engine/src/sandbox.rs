@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{Mode, OFlags};
 
 use crate::os::rights::Limit;
-use crate::os::{landlock, process, rights, seccomp};
+use crate::os::{landlock, process, rights, seccomp, signal};
 
 /// What a pool's workers may do. Made with nothing allowed, and then opened where it must be.
 ///
@@ -204,7 +204,7 @@ impl Confinement {
             most.map_or(Ok(()), |most| rights::limit(what, most))?;
         }
         if file_size.is_some() {
-            process::survive_large_files()?;
+            signal::survive_large_files()?;
         }
         rights::give_up_privileges()?;
         landlock::enter(self.ruleset())?;

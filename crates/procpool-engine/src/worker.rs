@@ -11,7 +11,7 @@ use crate::faults::{Point, point, watch};
 use crate::launch::Attachment;
 use crate::layout::{Seat, Slot};
 use crate::os::poll::{self, PollFd, PollFlags};
-use crate::os::process;
+use crate::os::{process, signal};
 use crate::payload::{self, KEPT, NO_ROOM, Parts, Place, RAISED, RETURNED, TIMED};
 use crate::queue::{Cursor, Queue};
 use crate::region::{Phase, Region};
@@ -478,5 +478,5 @@ fn watch_parent(parent: OwnedFd) -> io::Result<()> {
         process::exit_now(1);
     };
     let thread = thread::Builder::new().name("procpool-parent".to_owned()).stack_size(64 << 10);
-    process::without_signals(|| thread.spawn(watch)).map(drop)
+    signal::without_signals(|| thread.spawn(watch)).map(drop)
 }

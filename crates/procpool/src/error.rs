@@ -260,7 +260,7 @@ struct Account {
 impl WorkerDeath {
     /// The name of the signal that killed it, such as `SIGSEGV`.
     pub fn signal_name(&self) -> Option<&'static str> {
-        self.signal.map(procpool_engine::os::process::signal_name)
+        self.signal.map(procpool_engine::os::signal::name)
     }
 
     /// How the workers of earlier attempts at the same task died, the oldest first: none, unless there were

@@ -19,7 +19,7 @@ use super::message::{Identity, LONGEST, Obstacle, Reply, Request};
 use crate::faults::{Point, point, watch};
 use crate::os::poll::{self, PollFd, PollFlags};
 use crate::os::process::{self, Fork, Signal};
-use crate::os::socket;
+use crate::os::{signal, socket};
 use crate::sandbox::Confinement;
 
 /// The environment variable that tells a process to become a zygote. Its value is [`VERSION`].
@@ -260,13 +260,13 @@ fn prepare(socket: BorrowedFd<'_>) -> Result<Belongings, Obstacle> {
     let belongings = receive_setup(socket)?;
     process::set_name("procpool-zygote");
     let settle = || {
-        process::ignore_interrupts()?;
-        process::ignore_broken_pipes()?;
-        process::keep_dead_children()
+        signal::ignore_interrupts()?;
+        signal::ignore_broken_pipes()?;
+        signal::keep_dead_children()
     };
     settle().map_err(|error| Obstacle::of(&error))?;
     // A zygote that replaces another is started by the supervisor, which blocks them all.
-    process::unblock_signals();
+    signal::unblock_signals();
     // Whatever was printed before `procpool::init()` would come out again from every worker. It does not matter if
     // nobody reads it.
     let _ = io::stdout().flush();

@@ -22,4 +22,5 @@ pub mod seccomp;
 )))]
 #[path = "seccomp_unknown.rs"]
 pub mod seccomp;
+pub mod signal;
 pub mod socket;
