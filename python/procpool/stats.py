@@ -20,7 +20,7 @@ class WorkerStats(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """A pool's numbers. A task is one call, or one chunk of many."""
+    """A pool's numbers. A task is one call, or one chunk of many; it is counted just after its end was told."""
 
     accepted: int
     queued: int

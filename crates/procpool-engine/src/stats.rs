@@ -9,7 +9,8 @@ use crate::slot::State;
 use crate::sync::{Ordering, lock};
 use crate::wake::SEATS;
 
-/// A pool's numbers: each true at some instant of the call, not all at the same one.
+/// A pool's numbers: each true at some instant of the call, not all at the same one. A worker counts a task just after it
+/// has told of its end: for that moment it still is the worker's present task, and not among those done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
