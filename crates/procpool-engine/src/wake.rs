@@ -40,6 +40,8 @@ pub(crate) struct Idlers {
     sleeping: [AtomicU64; WORDS],
     /// How many workers there are beyond the CPUs.
     spare: AtomicU32,
+    /// 1 where tasks were short of late.
+    short: AtomicU32,
 }
 
 /// The word that one worker sleeps on.
@@ -77,8 +79,8 @@ impl Bed {
 impl Idlers {
     pub(crate) fn new(words: u32) -> Self {
         let sleeping = std::array::from_fn(|_| AtomicU64::new(0));
-        let [spinner, spare] = [0, 0].map(AtomicU32::new);
-        Self { spinner, words: AtomicU32::new(words), sleeping, spare }
+        let [spinner, spare, short] = [0, 0, 0].map(AtomicU32::new);
+        Self { spinner, words: AtomicU32::new(words), sleeping, spare, short }
     }
 }
 
@@ -99,6 +101,17 @@ impl Idlers {
     pub(crate) fn are_enough(&self) -> bool {
         let asleep: u32 = self.words().iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum();
         asleep < self.spare.load(Ordering::Relaxed)
+    }
+
+    /// Worker: whether tasks were short of late. As [`Idlers::are_enough`] it is but a guess.
+    pub(crate) fn note_tasks(&self, are_short: bool) {
+        if self.are_tasks_short() != are_short {
+            self.short.store(are_short.into(), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn are_tasks_short(&self) -> bool {
+        self.short.load(Ordering::Relaxed) != 0
     }
 
     /// The words in use.

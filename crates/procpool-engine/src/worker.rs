@@ -15,7 +15,7 @@ use crate::os::{process, signal};
 use crate::payload::{self, KEPT, NO_ROOM, Parts, Place, RAISED, RETURNED, TIMED};
 use crate::queue::{Cursor, Queue};
 use crate::region::{Phase, Region};
-use crate::reserve::Reserve;
+use crate::reserve::{Reserve, Stretch};
 use crate::sandbox::Confinement;
 use crate::seat::Status;
 use crate::slot::Ticket;
@@ -36,6 +36,7 @@ pub struct Worker {
     spin: Spin,
     /// Pushers count on this worker to look at the queue.
     spinning: bool,
+    stretch: Stretch,
     /// It was woken, and leaves the queue to others for now.
     reserve: Option<Reserve>,
     finished: u64,
@@ -116,6 +117,7 @@ impl Worker {
             rules,
             spin: Spin::new(spin),
             spinning: false,
+            stretch: Stretch::default(),
             reserve: None,
             finished: 0,
         };
@@ -195,6 +197,9 @@ impl Worker {
                     self.stop_spinning();
                     point(Point::TakesUp);
                     self.pass_on();
+                    self.stretch.end();
+                } else if let Some(are_short) = self.stretch.go_on() {
+                    self.region.idlers().note_tasks(are_short);
                 }
                 return Some(claimed);
             }
@@ -259,7 +264,7 @@ impl Worker {
         let must_look = || !queue.is_empty() || self.is_dismissed() || self.region.phase() != Phase::Running;
         let idlers = self.region.idlers();
         let is_counted_on = idlers.sleep(self.seat, &self.words().bed, must_look);
-        self.reserve = (is_counted_on && idlers.are_enough()).then(|| Reserve::begin(&self.queue()));
+        self.reserve = if is_counted_on { Reserve::of(idlers, &self.queue()) } else { None };
         self.spinning = is_counted_on;
     }
 
