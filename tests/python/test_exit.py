@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,24 @@ def test_in_a_daemon_thread(tmp_path: Path, start_method: str) -> None:
     finished = end(tmp_path, body, start_method)
     # Its call may still come to know that the pool was ended.
     assert finished.check() == "9 16\n" and "Fatal" not in finished.errors, finished
+
+
+def test_in_a_daemon_thread_that_has_just_heard_of_the_end(tmp_path: Path, start_method: str) -> None:
+    """It is ended by the interpreter while it imports what tells of errors, in the middle of a call of the compiled part."""
+    source = f"""
+        import multiprocessing, os, procpool, tasks, threading, time
+
+        def wait():
+            pool.apply(tasks.appear_and_wait, ("task",))
+
+        if __name__ == "__main__":
+            pool = procpool.Pool(2, context=multiprocessing.get_context("{start_method}"))
+            threading.Thread(target=wait, daemon=True).start()
+            while not os.path.exists("task.running"):
+                time.sleep(0.01)
+    """
+    finished = run(tmp_path, textwrap.dedent(source))
+    assert finished.check() == "" and "FATAL" not in finished.errors, finished
 
 
 def test_in_a_thread_that_outlives_the_main_one(tmp_path: Path, start_method: str) -> None:

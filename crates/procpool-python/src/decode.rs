@@ -10,7 +10,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyMemoryView};
 
 use crate::buffer::Buffer;
 use crate::frame::{ALIGNMENT, Frame};
-use crate::plain;
+use crate::{calls, plain};
 
 /// Pickles that are longer than this are read where they lie.
 const COPIED: usize = 4 << 10;
@@ -60,11 +60,11 @@ impl<'a> Message<'a> {
             _ => PyBytes::new(py, self.rest()).into_any(),
         };
         if self.frame.has_no_buffers() {
-            return loads.call1((data,));
+            return calls::call(loads, (data,));
         }
         let keywords = PyDict::new(py);
         keywords.set_item(intern!(py, "buffers"), self.buffers(py)?)?;
-        loads.call((data,), Some(&keywords))
+        calls::call_with(loads, (data,), Some(&keywords))
     }
 
     fn buffers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {

@@ -11,7 +11,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::{frame, plain};
+use crate::{calls, frame, plain};
 
 /// Pieces of a pickle that are longer than this are not copied on their way into shared memory.
 const PIECE: usize = 8 << 10;
@@ -60,7 +60,8 @@ type Written = (Vec<Py<PyAny>>, Vec<PyBuffer<u8>>);
 /// One pickler, to be used by one thread at a time.
 struct Pickler {
     sink: Py<Sink>,
-    pickler: Py<PyAny>,
+    dump: Py<PyAny>,
+    clear_memo: Py<PyAny>,
 }
 
 /// Makes payloads of objects.
@@ -159,8 +160,8 @@ impl Encoder {
         // Out of the list while it is used: an object's own `__reduce__` may come here again.
         let idle = lock(&self.idle).pop();
         let pickler = idle.map_or_else(|| self.make_pickler(py), Ok)?;
-        let dumped = pickler.pickler.call_method1(py, intern!(py, "dump"), (object,));
-        pickler.pickler.call_method0(py, intern!(py, "clear_memo"))?;
+        let dumped = calls::call(pickler.dump.bind(py), (object,));
+        calls::call(pickler.clear_memo.bind(py), ())?;
         let sink = pickler.sink.get();
         let written = (std::mem::take(&mut *lock(&sink.pieces)), std::mem::take(&mut *lock(&sink.buffers)));
         sink.clear();
@@ -170,8 +171,10 @@ impl Encoder {
 
     fn make_pickler(&self, py: Python<'_>) -> PyResult<Pickler> {
         let sink = Py::new(py, Sink::default())?;
-        let pickler = self.make.call1(py, (&sink, &self.tables.merged))?;
-        Ok(Pickler { sink, pickler })
+        let pickler = calls::call(self.make.bind(py), (&sink, &self.tables.merged))?;
+        let [dump, clear_memo] =
+            [intern!(py, "dump"), intern!(py, "clear_memo")].map(|name| pickler.getattr(name));
+        Ok(Pickler { sink, dump: dump?.unbind(), clear_memo: clear_memo?.unbind() })
     }
 }
 

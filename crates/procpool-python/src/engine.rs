@@ -10,6 +10,7 @@ use pyo3::exceptions::{PyException, PyMemoryError, PyOSError, PyRuntimeError, Py
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyIterator, PyTuple};
 
+use crate::calls;
 use crate::encode::{Encoded, Encoder};
 use crate::frame::Frame;
 use crate::function::{Call, Function};
@@ -50,9 +51,10 @@ fn refused(py: Python<'_>, host: &Host, refusal: &Refusal) -> PyErr {
         ),
         Refusal::Broken(why) => {
             let details = broken(py, why).and_then(|details| details.bind(py).extract::<(bool, String)>());
-            let error =
-                details.and_then(|(setup, text)| host.failed.call1(py, ("broken", py.None(), setup, text)));
-            error.map_or_else(|error| error, |error| PyErr::from_value(error.into_bound(py)))
+            let error = details.and_then(|(setup, text)| {
+                calls::call(host.failed.bind(py), ("broken", py.None(), setup, text))
+            });
+            error.map_or_else(|error| error, PyErr::from_value)
         }
         Refusal::TooLarge { bytes, arena } => PyMemoryError::new_err(format!(
             "an argument of {bytes} bytes is larger than all of the pool's shared memory, which has {arena} bytes"
@@ -180,11 +182,11 @@ impl Engine {
     ) -> PyResult<Option<Bound<'py, PyTuple>>> {
         let mut bytes = 0;
         for _ in 0..most {
-            let Some(argument) = arguments.clone().next().transpose()? else { return Ok(None) };
+            let Some(argument) = calls::next(arguments)? else { return Ok(None) };
             let encoded = self.encoder.encode(call, Some(function.get()), &argument);
             bytes += encoded.as_ref().map_or(0, |encoded| encoded.length(py));
             match encoded.and_then(|encoded| self.accept(py, &function, &encoded, limits)) {
-                Ok(Some(task)) => keep.call1((task,))?,
+                Ok(Some(task)) => calls::call(keep, (task,))?,
                 Err(error) if !error.is_instance_of::<PyException>(py) => return Err(error),
                 Ok(None) | Err(_) => return PyTuple::new(py, [argument]).map(Some),
             };
@@ -301,7 +303,7 @@ impl Engine {
         let mut dump = py.detach(|| self.pool.dump());
         for task in &mut dump.tasks {
             if let Some(function) = Frame::function_in(&task.head) {
-                task.function = name.call1((PyBytes::new(py, function),))?.extract()?;
+                task.function = calls::call(name, (PyBytes::new(py, function),))?.extract()?;
             }
         }
         Ok(dump.to_string())

@@ -12,6 +12,8 @@ use procpool_engine::os::poll;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use crate::calls;
+
 /// What passes between the engine's supervisor and the thread of Python that starts and reaps processes.
 pub(crate) struct Exchange {
     state: Mutex<State>,
@@ -79,7 +81,7 @@ impl First {
     }
 
     fn start(&self, seat: u32) -> PyResult<Option<u32>> {
-        Python::attach(|py| self.start.call1(py, (seat, &self.descriptors))?.extract(py))
+        Python::attach(|py| calls::call(self.start.bind(py), (seat, &self.descriptors))?.extract())
     }
 }
 

@@ -5,6 +5,7 @@
 //! engine (`engine`), waited for (`task`), and run (`worker`). The interpreter's lock is released around every wait.
 
 mod buffer;
+mod calls;
 mod decode;
 mod encode;
 mod engine;

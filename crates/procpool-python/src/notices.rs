@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
+use crate::calls;
+
 /// How long the reader sleeps at most before it looks after signals.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -34,7 +36,7 @@ impl Notices {
         if state.is_over {
             drop(state);
             return Python::attach(|py| {
-                if let Err(error) = notice.call0(py) {
+                if let Err(error) = calls::call(notice.bind(py), ()) {
                     error.write_unraisable(py, Some(notice.bind(py)));
                 }
             });

@@ -10,6 +10,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
+use crate::calls;
 use crate::decode::Message;
 use crate::function::Function;
 use crate::notices::Notices;
@@ -91,8 +92,8 @@ impl Task {
             Outcome::Returned(payload) => self.decode(py, &payload).map(|value| (true, value)),
             Outcome::Raised(payload) => self
                 .decode(py, &payload)
-                .and_then(|account| self.host.raised.call1(py, (account,)))
-                .map(|error| (false, error)),
+                .and_then(|account| calls::call(self.host.raised.bind(py), (account,)))
+                .map(|error| (false, error.unbind())),
             Outcome::Failed(failure) => self.explain(py, &failure).map(|error| (false, error)),
         };
         read.unwrap_or_else(|error| (false, error.into_value(py).into_any()))
@@ -108,7 +109,7 @@ impl Task {
         let name = &self.function;
         let mut arguments = vec![kind.into_pyobject(py)?.into_any(), name.bind(py).clone().into_any()];
         arguments.extend(details.bind(py).iter());
-        self.host.failed.call1(py, PyTuple::new(py, arguments)?)
+        calls::call(self.host.failed.bind(py), PyTuple::new(py, arguments)?).map(Bound::unbind)
     }
 }
 
