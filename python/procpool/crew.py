@@ -220,6 +220,9 @@ class Crew:
                 return False
             for seat in wanted:
                 self._replace(engine, seat)
+            if threading.current_thread() is not self.thread:
+                # It may be about to wait for the deaths of those that there were before.
+                engine.call_crew()
         return True
 
     def grow(self, engine: _procpool.Engine, workers: int) -> None:

@@ -78,25 +78,29 @@ def watch(watched: Any, name: str) -> None:
 
 def count_tasks(watched: Any) -> None:
     """Reports at exit how many tasks went to pools of this class."""
-    submit = watched._submit
-    tasks = watched._tasks
     count = 0
 
-    @functools.wraps(submit)
-    def _submit(*args: Any, **kwargs: Any) -> Any:
-        nonlocal count
-        count += 1
-        return submit(*args, **kwargs)
-
-    @functools.wraps(tasks)
-    def _tasks(*args: Any, **kwargs: Any) -> Any:
-        nonlocal count
-        for task in tasks(*args, **kwargs):
+    def counts(call: Any) -> Any:
+        @functools.wraps(call)
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            nonlocal count
             count += 1
-            yield task
+            return call(*args, **kwargs)
 
-    watched._submit = _submit
-    watched._tasks = _tasks
+        return counted
+
+    watched._submit = counts(watched._submit)
+    if hasattr(watched, "_submit_each"):
+        submit_each = watched._submit_each
+
+        @functools.wraps(submit_each)
+        def _submit_each(self: Any, call: Any, func: Any, arguments: Any, keep: Any, *more: Any, **named: Any) -> Any:
+            return submit_each(self, call, func, arguments, counts(keep), *more, **named)
+
+        watched._submit_each = _submit_each
+    else:
+        tasks = watched._tasks
+        watched._tasks = lambda *args: map(counts(lambda task: task), tasks(*args))
     owner = os.getpid()
     atexit.register(lambda: report(f"tasks {count}") if count and os.getpid() == owner else None)
 
