@@ -9,10 +9,12 @@ _THREADS = "threads share memory: nothing is encoded, copied or claimed so that 
 
 REMARKS: dict[str, dict[str, str]] = {
     "rust/throughput_empty": {"*": _THREADS + "; see the table of costs in ARCHITECTURE.md"},
+    "rust/roundtrip_parked": {"threads": "a thread is woken a little sooner than a process, whose memory the core must change to"},
     "rust/map_u64": {
         "*": _THREADS + ". A cheap function over numbers is a case for threads: one item costs less than to encode it"
     },
     "rust/start_to_first_result": {"*": "a thread is started in microseconds, a process is not"},
+    "python/start_to_first_result_forkserver": {"*": "the fork server imports this package besides its own"},
     "python/map_chunksize1": {"ThreadPool": _THREADS},
     "python/apply_async": {"ThreadPool": _THREADS},
     "python/imap": {"ThreadPool": _THREADS, "joblib": "joblib's generator sends tasks in batches"},
