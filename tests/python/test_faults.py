@@ -331,8 +331,12 @@ def test_the_pool_of_a_worker_that_is_killed_goes_with_it(pool: procpool.Pool, t
     result = pool.apply_async(tasks.nested_wait, (str(tmp_path / "task"),))
     wait_until((tmp_path / "task.running").exists, "the inner task runs")
     inner = int((tmp_path / "task.running").read_text())
-    outer = next(worker.pid for worker in pool.stats().workers if worker.current_age is not None)
-    os.kill(outer, signal.SIGKILL)
+
+    def busy() -> list[int]:
+        return [worker.pid for worker in pool.stats().workers if worker.current_age is not None]
+
+    wait_until(busy, "the worker is known")
+    os.kill(busy()[0], signal.SIGKILL)
     with pytest.raises(procpool.WorkerDied):
         result.get(LONG)
     wait_until(lambda: not is_alive(inner), "the inner worker has ended")

@@ -445,6 +445,7 @@ def time_used(pid: int) -> float:
 def test_the_age_of_a_running_task(tmp_path: Any) -> None:
     with procpool.Pool(1) as pool:
         running_task(pool, tmp_path)
+        wait_until(lambda: pool.stats().workers, "the worker is known")
         begun = time.monotonic()
         first = pool.stats().workers[0].current_age
         assert first is not None
