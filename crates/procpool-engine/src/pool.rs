@@ -314,8 +314,7 @@ impl Shared {
 pub(crate) fn shared(region: Region, poke: OwnedFd, setup: Setup, config: Config) -> Shared {
     let seats = u32::try_from(config.workers).expect("at most `MAX_WORKERS`");
     let cpus = process::usable_cpus();
-    region.idlers().set_seats(config.workers);
-    region.idlers().set_spare(config.workers, cpus);
+    region.idlers().set_workers(config.workers, cpus);
     let spin = Spin::of_pool(config.spin, cpus);
     Shared {
         books: Mutex::new(Books::new(&region)),

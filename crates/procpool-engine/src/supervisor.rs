@@ -192,8 +192,7 @@ impl Supervisor {
     fn resize(&mut self, target: usize) {
         self.target = target;
         self.shared.seats.fetch_max(target as u32, Ordering::SeqCst);
-        self.shared.region.idlers().set_seats(target);
-        self.shared.region.idlers().set_spare(target, process::usable_cpus());
+        self.shared.region.idlers().set_workers(target, process::usable_cpus());
         for seat in target..self.crew.len() {
             if let Some(seat) = self.shared.region.seat(seat as u32) {
                 seat.dismissed.store(1, Ordering::SeqCst);

@@ -86,13 +86,14 @@ impl Idlers {
 
 impl Idlers {
     /// Parent: how many seats there are, and so how many words of bits to look at. Never fewer than before.
-    pub(crate) fn set_seats(&self, seats: usize) {
+    fn set_seats(&self, seats: usize) {
         let words = u32::try_from(seats.div_ceil(64)).expect("at most SEATS seats");
         self.words.fetch_max(words, Ordering::SeqCst);
     }
 
     /// Parent: how many workers there should be, and how many CPUs they have.
-    pub(crate) fn set_spare(&self, workers: usize, cpus: usize) {
+    pub(crate) fn set_workers(&self, workers: usize, cpus: usize) {
+        self.set_seats(workers);
         let spare = u32::try_from(workers.saturating_sub(cpus)).expect("at most SEATS workers");
         self.spare.store(spare, Ordering::Relaxed);
     }

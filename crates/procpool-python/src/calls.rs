@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyTuple};
 
 // PyO3 declares them as functions that never unwind.
+// SAFETY: the signatures are those of CPython's headers, in every version.
 unsafe extern "C-unwind" {
     fn PyObject_Call(
         callable: *mut PyObject,

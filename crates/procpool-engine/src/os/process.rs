@@ -108,6 +108,7 @@ extern "C" fn count_fork() {
 
 type ForkHandler = Option<extern "C" fn()>;
 
+// SAFETY: the signature is that of pthread_atfork(3).
 unsafe extern "C" {
     // In every libc, but missing from the libc crate for Linux.
     fn pthread_atfork(before: ForkHandler, in_parent: ForkHandler, in_child: ForkHandler) -> c_int;
