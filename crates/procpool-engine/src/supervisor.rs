@@ -74,6 +74,8 @@ impl Supervisor {
             failed_launches: 0,
         };
         supervisor.staff();
+        // Some launchers know the processes by now: then they are known before anybody can see them at work.
+        supervisor.hear_launcher();
         supervisor
     }
 

@@ -195,6 +195,8 @@ fn stats_say_what_the_pool_does() {
     let (pool, gate) = (story.pool(2), Gate::closed());
     let running: Vec<_> = (0..2).map(|_| gate.enter(&pool)).collect();
     let queued: Vec<_> = (0..5).map(|x| pool.apply_async(square, x).unwrap()).collect();
+    // A worker may be at work before its start is told.
+    workers(&pool, 2);
     let stats = pool.stats();
     assert_eq!((stats.accepted, stats.queued, stats.running, stats.done, stats.failed), (7, 5, 2, 0, 0));
     let pids: Vec<u32> = stats.workers.iter().map(|worker| worker.pid).collect();
