@@ -28,6 +28,8 @@ class Future(_base.Future["Any"]):
         self._task = task
         self._executor: Optional[ProcessPoolExecutor] = executor
         self._final: Optional[str] = None
+        #: Whether the executor's thread will tell of the end.
+        self._is_noticed = False
 
     # ---- what the base class and its functions use ----
 
@@ -41,17 +43,31 @@ class Future(_base.Future["Any"]):
 
     @property
     def _state(self) -> str:  # type: ignore[override]
-        if self._final is None and self._task.is_ended() and not self._is_held():
+        """`wait` and `as_completed` hold a future and look at it twice: what ended in between they would neither give nor
+        wait for. So who holds it and has not seen its end sees none, before the executor's thread tells of it."""
+        is_held = self._is_held()
+        if self._final is None and not (is_held and self._is_noticed) and self._task.is_ended():
             self._finish()
+        if self._final is None and is_held:
+            self._notice()
         if self._final is not None:
             return self._final
         return _base.RUNNING if self._task.is_running() else _base.PENDING
 
     def _is_held(self) -> bool:
-        """Whether this thread keeps the future as it is: `wait` and `as_completed` look at it twice, and what ended in
-        between they would neither give nor wait for."""
+        """Whether this thread keeps others from ending the future."""
         made: Any = self.__dict__.get("condition")
         return made is not None and bool(made._is_owned())
+
+    def _notice(self) -> None:
+        """From now on the executor's thread tells of the end. Where there is none any more, the end is told here."""
+        if self._is_noticed or self._final is not None:
+            return
+        self._is_noticed = True
+        executor = self._executor
+        if executor is not None:
+            executor._serve_notices()
+        self._task.notify(self._end)
 
     @property
     def _waiters(self) -> list[Any]:  # type: ignore[override]
@@ -62,16 +78,9 @@ class Future(_base.Future["Any"]):
         return self._told("callbacks")
 
     def _told(self, which: str) -> list[Any]:
-        """A list of those who want to be told of the end: from now on the executor's thread will."""
-        wanted = self.__dict__.get(which)
-        if wanted is None:
-            wanted = self.__dict__.setdefault(which, [])
-            if self._final is None and self.__dict__.setdefault("noticed", which) is which:
-                executor = self._executor
-                if executor is not None:
-                    executor._serve_notices()
-                self._task.notify(self._end)
-        told: list[Any] = wanted
+        """A list of those who want to be told of the end."""
+        told: list[Any] = self.__dict__.setdefault(which, [])
+        self._notice()
         return told
 
     @property
@@ -130,9 +139,11 @@ class Future(_base.Future["Any"]):
     # ---- for callers ----
 
     def __repr__(self) -> str:
-        # The base class's looks at it while it is held.
-        _ = self._state
-        return super().__repr__()
+        state = self._state
+        if self._final is not None:
+            return super().__repr__()
+        # The base class holds it to look at it.
+        return f"<{type(self).__name__} at {id(self):#x} state={_base._STATE_TO_DESCRIPTION_MAP[state]}>"
 
     def cancel(self) -> bool:
         """Cancels the call if no worker has begun it."""

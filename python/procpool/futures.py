@@ -157,6 +157,8 @@ class ProcessPoolExecutor(Calls, Executor):
         task = submit(engine, self._pending_work_items, call, fn, argument, limits)
         if type(task) is FailedTask:
             self._unsent += 1
+            # Perhaps because it was shut down meanwhile.
+            self._check_open()
             if isinstance(task.error, BrokenProcessPool):
                 raise task.error
         if self._started < self._max_workers:

@@ -226,6 +226,19 @@ def test_after_shutdown_nothing_is_taken() -> None:
             call(tasks.same, [1])
 
 
+def test_a_call_that_comes_too_late_by_a_moment_is_refused() -> None:
+    executor = procpool.ProcessPoolExecutor(1)
+    executor.submit(tasks.same, 1).result(LONG)
+
+    class ShutsDown:
+        def __reduce__(self) -> Any:
+            executor.shutdown(wait=False)
+            return int, ()
+
+    with pytest.raises(RuntimeError, match="^cannot schedule new futures after shutdown$"):
+        executor.submit(tasks.same, ShutsDown())
+
+
 def test_an_executor_that_never_began_can_be_shut_down() -> None:
     executor = procpool.ProcessPoolExecutor(1)
     executor.shutdown()

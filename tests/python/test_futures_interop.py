@@ -78,15 +78,26 @@ def test_as_completed(executor: procpool.ProcessPoolExecutor, gate: Any) -> None
     assert list(as_completed([slow, slow], LONG)) == [slow]
 
 
-def test_what_ends_while_somebody_begins_to_wait_is_waited_for(executor: procpool.ProcessPoolExecutor) -> None:
-    future: Any = executor.submit(tasks.add, 1, 2)
+def test_what_ends_while_somebody_begins_to_wait_is_waited_for(executor: procpool.ProcessPoolExecutor, gate: Any) -> None:
+    future: Any = executor.submit(tasks.wait_for_file, str(gate))
     # As `wait` and `as_completed` do, which then look twice.
     with future._condition:
+        assert future._state not in ("FINISHED", "CANCELLED_AND_NOTIFIED")
+        gate.touch()
         wait_until(future._task.is_ended, "the task ends")
         assert future._state not in ("FINISHED", "CANCELLED_AND_NOTIFIED")
         future._waiters.append(waiter := _AllCompletedWaiter(1, stop_on_exception=False))
     assert waiter.event.wait(LONG) and waiter.finished_futures == [future]
-    assert repr(future).endswith("state=finished returned int>")
+    assert repr(future).endswith("state=finished returned NoneType>")
+
+
+def test_what_could_not_be_sent_is_done_also_after_shutdown() -> None:
+    executor = procpool.ProcessPoolExecutor(1)
+    futures = [executor.submit(tasks.same, argument) for argument in (1, threading.Lock(), 2)]
+    executor.shutdown()
+    assert wait(futures, LONG).not_done == set()
+    assert set(as_completed(futures, LONG)) == set(futures)
+    assert [future.exception() is None for future in futures] == [True, False, True]
 
 
 def test_futures_of_several_executors_together(executor: procpool.ProcessPoolExecutor) -> None:
