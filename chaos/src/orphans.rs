@@ -30,9 +30,12 @@ pub(crate) fn run(seconds: f64, seed: u64, cage: Option<&Cage>) -> Round {
         let ended_before = parent.wait(Duration::ZERO);
         let relatives = parent.relatives().len() as u64;
         // The first SIGSEGV goes to std's own handler, which takes it for a fault that will come again.
-        while !parent.wait(Duration::from_millis(20)) {
+        let hit = Instant::now();
+        while !parent.wait(Duration::from_millis(20)) && hit.elapsed() < FAREWELL {
             processes::signal(parent.pid(), signal);
         }
+        let survived = !parent.wait(Duration::ZERO);
+        parent.kill();
         // Its adversary would have let go on whom it had stopped.
         parent.relatives().into_iter().for_each(|pid| processes::signal(pid, libc::SIGCONT));
         let died = Instant::now();
@@ -40,11 +43,15 @@ pub(crate) fn run(seconds: f64, seed: u64, cage: Option<&Cage>) -> Round {
         slowest = slowest.max(died.elapsed());
         tally.add(format!("parent.{name}"), 1);
         tally.add("orphans", relatives);
-        if ended_before || !left.is_empty() {
+        if ended_before || survived || !left.is_empty() {
             ok = false;
             tally.add("violations", 1);
-            let how = if ended_before { "by itself, and not" } else { "of" };
-            output = parent.output() + &format!("violation: a parent died {how} {name}, and left {left:?}\n");
+            let how = match (ended_before, survived) {
+                (true, _) => "died by itself, and not of",
+                (_, true) => "did not die of",
+                _ => "died of",
+            };
+            output = parent.output() + &format!("violation: a parent {how} {name}, and left {left:?}\n");
         }
     }
     tally.add("slowest-orphan-ms", slowest.as_millis() as u64);

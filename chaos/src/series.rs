@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::FromRawFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -144,6 +145,16 @@ impl Actor {
         command.stdout(copy()).stderr(copy());
         if let Some(cage) = cage {
             command.env(CAGE, cage.folder());
+        }
+        // SAFETY: `signal` may be called after a fork.
+        unsafe {
+            command.pre_exec(|| {
+                // A shell's background job ignores these, and so would whoever is to be killed by them.
+                for signal in [libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+                    libc::signal(signal, libc::SIG_DFL);
+                }
+                Ok(())
+            });
         }
         let child = command.spawn().expect("the director may start programs");
         Self { child, output, mark: format!("{MARK}={mark}") }

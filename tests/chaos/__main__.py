@@ -143,7 +143,7 @@ def run(seconds: float, seed: int, folder: Path) -> int:
     print(summary(seconds, seed, ledger, read_log(log), len(violations)))
     if violations:
         print(*violations, sep="\n")
-        print("the adversary's log: time, signal, pid", log.read_text(), sep="\n")
+        print("the adversary's log: time, signal, pid, its start", log.read_text(), sep="\n")
     return 1 if violations else 0
 
 

@@ -17,6 +17,8 @@ import sys
 import time
 from typing import NamedTuple, Optional
 
+from process import Process
+
 #: What is done to workers, and how often.
 ATTACKS = {signal.SIGKILL: 4, signal.SIGSEGV: 2, signal.SIGTERM: 2, signal.SIGINT: 3, signal.SIGSTOP: 3}
 
@@ -97,12 +99,13 @@ class Adversary:
         try:
             pidfd = os.pidfd_open(pid)
             is_ours = os.getsid(pid) == self._session
+            start = Process.of(pid).start
         except OSError:
             # It has ended meanwhile.
             return
         if is_ours:
             # The number stands for the process that was looked at, as long as the descriptor is open.
-            os.write(self._log, f"{time.monotonic()} {int(number)} {pid}\n".encode())
+            os.write(self._log, f"{time.monotonic()} {int(number)} {pid} {start}\n".encode())
             _signal(pidfd, number)
         if is_ours and number == signal.SIGSTOP:
             self._stopped.append((time.monotonic() + self._random.uniform(0, STOP), pidfd))

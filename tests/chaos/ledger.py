@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 import work
+from process import Process
 from work import Order
 
 #: Bytes of payloads and replies: within a slot, within a small block, and beyond.
@@ -113,12 +114,12 @@ class Ledger:
         self.entries.append(entry)
         return entry
 
-    def begun(self) -> dict[int, list[int]]:
+    def begun(self) -> dict[int, list[Process]]:
         """Which workers began each order, from the journal."""
-        begun: dict[int, list[int]] = {}
+        begun: dict[int, list[Process]] = {}
         for line in self.journal.read_text().splitlines():
-            number, pid = map(int, line.split())
-            begun.setdefault(number, []).append(pid)
+            number, pid, start = map(int, line.split())
+            begun.setdefault(number, []).append(Process(pid, start))
         return begun
 
     def outcomes(self) -> Counter[str]:

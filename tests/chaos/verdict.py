@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from collections import Counter
 from concurrent.futures.process import BrokenProcessPool
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 import work
 from ledger import End, Entry, Ledger
+from process import Process
 from procpool import CancelledError, TaskTimeout, Terminated, WorkerDied
 from work import Order
 
@@ -22,13 +24,16 @@ class Sent(NamedTuple):
 
     time: float
     number: int
-    pid: int
+    process: Process
 
 
 def read_log(path: Path) -> list[Sent]:
     """The adversary's log."""
     lines = path.read_text().splitlines() if path.exists() else []
-    return [Sent(float(when), int(number), int(pid)) for when, number, pid in map(str.split, lines)]
+    return [
+        Sent(float(when), int(number), Process(int(pid), int(start)))
+        for when, number, pid, start in map(str.split, lines)
+    ]
 
 
 class Judge:
@@ -37,12 +42,16 @@ class Judge:
     def __init__(self, ledger: Ledger, sent: list[Sent], servers: set[int]) -> None:
         self._ledger = ledger
         self._begun = ledger.begun()
-        self._lethal = {(entry.pid, entry.number) for entry in sent if entry.number in LETHAL}
-        self._shot = {pid for pid, _ in self._lethal}
+        self._lethal = {(entry.process, entry.number) for entry in sent if entry.number in LETHAL}
+        self._shot = {process.pid for process, _ in self._lethal}
         #: Where a fork server was killed, nobody can tell how its workers end.
         self._servers_died = bool(self._shot & servers)
+        #: Workers by their pids: there may have been several, one after the other.
+        self._workers: dict[int, set[Process]] = {}
+        for process in [*(process for process, _ in self._lethal), *itertools.chain(*self._begun.values())]:
+            self._workers.setdefault(process.pid, set()).add(process)
         #: Workers whose death has failed a task.
-        self._mourned: set[int] = set()
+        self._mourned: set[Process] = set()
         #: Pools of which a task has ended its worker, or was ended with it.
         self._fatal = {
             entry.target
@@ -125,26 +134,29 @@ class Judge:
         return False
 
     def _explains_death(self, entry: Entry, orders: list[Order], death: WorkerDied) -> bool:
-        if death.pid in self._mourned:
-            # One death costs one task.
-            return False
-        self._mourned.add(death.pid)
-        begun = [pid for order in orders for pid in self._begun.get(order.number, ())]
-        if entry.retries == 0 and set(begun) - {death.pid} and entry.call != "imap_unordered" and not _is_map(entry):
-            return False
-        how = (death.pid, death.signal)
-        if how in self._lethal or (death.signal is None and death.exitcode is None and self._is_unknown(death.pid)):
-            return True
-        for order in orders:
-            if death.pid in self._begun.get(order.number, ()):
-                if order.behaviour in (work.DIE, work.DIE_ONCE) and death.signal == signal.SIGKILL:
-                    return True
-                if order.behaviour == work.EXIT and death.exitcode == work.STATUS:
-                    return True
+        begun = {process for order in orders for process in self._begun.get(order.number, ())}
+        if entry.retries == 0 and entry.call != "imap_unordered" and not _is_map(entry):
+            if {process.pid for process in begun} - {death.pid}:
+                return False
+        # Where the journal does not have it, it died before it could write there.
+        suspects = {process for process in begun if process.pid == death.pid} or self._workers.get(death.pid, set())
+        # One death costs one task.
+        for process in sorted(suspects - self._mourned):
+            if self._ended_so(process, orders, death):
+                self._mourned.add(process)
+                return True
         return False
 
-    def _is_unknown(self, pid: int) -> bool:
-        return self._servers_died and (pid in self._shot or any(pid in pids for pids in self._begun.values()))
+    def _ended_so(self, process: Process, orders: list[Order], death: WorkerDied) -> bool:
+        """Whether somebody ended this worker in the way that is told of."""
+        if (process, death.signal) in self._lethal:
+            return True
+        if death.signal is None and death.exitcode is None:
+            return self._servers_died
+        behaviours = {order.behaviour for order in orders if process in self._begun.get(order.number, ())}
+        if death.signal == signal.SIGKILL:
+            return not behaviours.isdisjoint((work.DIE, work.DIE_ONCE))
+        return death.exitcode == work.STATUS and work.EXIT in behaviours
 
     def _explains_cancellation(self, entry: Entry, orders: list[Order]) -> bool:
         if entry.is_cancelled:

@@ -9,6 +9,8 @@ import signal
 import time
 from typing import Any, Callable, NamedTuple
 
+from process import Process
+
 #: What a task does, beside its answer.
 ANSWER, RAISE, DIE, DIE_ONCE, EXIT, LINGER = "answer", "raise", "die", "die once", "exit", "linger"
 
@@ -74,9 +76,10 @@ def answer(order: Order) -> bytearray:
 
 
 def _begin(order: Order) -> None:
+    process = Process.of(os.getpid())
     file = os.open(order.journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC)
     # In one write, so that a kill leaves a whole line or none.
-    os.write(file, f"{order.number} {os.getpid()}\n".encode())
+    os.write(file, f"{order.number} {process.pid} {process.start}\n".encode())
     os.close(file)
 
 

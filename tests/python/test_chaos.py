@@ -48,13 +48,15 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def verdict(ledger: Any, *sent: tuple[int, int]) -> list[str]:
     """What the judge finds, if these signals were sent to these pids."""
+    from process import Process  # type: ignore[import-not-found]
     from verdict import Judge, Sent  # type: ignore[import-not-found]
 
-    violations: list[str] = Judge(ledger, [Sent(0.0, number, pid) for number, pid in sent], set()).violations()
+    signals = [Sent(0.0, number, Process(pid, 0)) for number, pid in sent]
+    violations: list[str] = Judge(ledger, signals, set()).violations()
     return violations
 
 
-def enter(ledger: Any, *begun_by: int, behaviour: str = "answer", **options: Any) -> Any:
+def enter(ledger: Any, *begun_by: int, start: int = 0, behaviour: str = "answer", **options: Any) -> Any:
     """A call with one order, which these workers began."""
     import random
 
@@ -62,7 +64,7 @@ def enter(ledger: Any, *begun_by: int, behaviour: str = "answer", **options: Any
 
     order, _payload = ledger.order(random.Random(0), behaviour)
     with open(ledger.journal, "a") as journal:
-        journal.writelines(f"{order.number} {pid}\n" for pid in begun_by)
+        journal.writelines(f"{order.number} {pid} {start}\n" for pid in begun_by)
     return ledger.enter(Target("a pool", None, "fork"), "apply", [order], **options)
 
 
@@ -122,6 +124,16 @@ def test_the_judge_finds_two_calls_that_failed_with_one_death(ledger: Any) -> No
     for _ in range(2):
         entry = enter(ledger, 7)
         entry.failed(procpool.WorkerDied(7, signal.SIGKILL), entry.orders)
+    assert len(verdict(ledger, (signal.SIGKILL, 7))) == 1
+
+
+def test_the_judge_tells_workers_apart_that_had_the_same_number(ledger: Any) -> None:
+    for start in range(2):
+        entry = enter(ledger, 7, start=start, behaviour="die")
+        entry.failed(procpool.WorkerDied(7, signal.SIGKILL), entry.orders)
+    assert verdict(ledger) == []
+    entry = enter(ledger, 7, start=2)
+    entry.failed(procpool.WorkerDied(7, signal.SIGKILL), entry.orders)
     assert len(verdict(ledger, (signal.SIGKILL, 7))) == 1
 
 
