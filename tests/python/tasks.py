@@ -50,7 +50,9 @@ def appear_and_wait(path: str) -> None:
     with open(path, "w") as file:
         file.write(str(os.getpid()))
     os.rename(path, path + ".running")
-    time.sleep(3600)
+    while True:
+        # Not for long: Python would not see a signal that comes just before the sleep until after it.
+        time.sleep(0.05)
 
 
 def wait_for_file(path: str, value: Any = None) -> Any:

@@ -56,7 +56,7 @@ def test_a_dump_goes_to_standard_error_or_to_a_file(pool: procpool.Pool, capsys:
 def test_an_executor_has_one_too(executor: procpool.ProcessPoolExecutor, tmp_path: Path) -> None:
     assert "it has no workers" in executor.dump(io.StringIO())
     results = executor.map(tasks.wait_for_file, [str(tmp_path / "gate")] * 3)
-    wait_until(lambda: executor.stats().running == 2, "two run")
+    wait_until(lambda: [worker.current_age is None for worker in executor.stats().workers] == [False] * 2, "two run")
     text = executor.dump(io.StringIO())
     assert text.count("tasks.wait_for_file: runs on worker") == 2 and "tasks.wait_for_file: queued" in text, text
     (tmp_path / "gate").touch()

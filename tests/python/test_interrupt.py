@@ -42,7 +42,8 @@ PROGRAM = """
 
     def slow_input():
         yield "task"
-        time.sleep(3600)
+        while True:
+            time.sleep(0.05)
 
     async def in_executor():
         await asyncio.get_running_loop().run_in_executor(executor, tasks.appear_and_wait, "task")

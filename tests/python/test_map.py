@@ -10,7 +10,7 @@ from typing import Any, Iterator
 import procpool
 import pytest
 import tasks
-from waiting import LONG
+from waiting import LONG, wait_until
 
 
 def test_map_keeps_the_order(pool: procpool.Pool) -> None:
@@ -122,7 +122,7 @@ def test_what_cannot_be_sent_among_many_is_the_error_and_the_rest_runs(pool: pro
     items[600] = threading.Lock()
     with pytest.raises(TypeError, match="lock"):
         pool.map(tasks.same, items, chunksize=1)
-    assert pool.stats().done - before == 999
+    wait_until(lambda: pool.stats().done - before == 999, "all others are counted")
 
 
 def test_an_error_among_many_is_raised_and_the_first_of_several(pool: procpool.Pool) -> None:

@@ -128,14 +128,14 @@ fn ctrl_c_ends_a_program_in_join() {
 
 #[test]
 fn ctrl_c_ends_a_program_that_drops_a_pool() {
-    fn ignore_the_request_to_end(_: ()) -> u8 {
+    fn ignore_requests_to_end(_: ()) {
         // SAFETY: `SIG_IGN` is a disposition for any signal.
         unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
-        stay(())
     }
     let program = Program::start_in_own_group(|| {
-        let pool = Pool::builder().workers(2).grace(PATIENCE * 2).build().unwrap();
-        let running = pool.apply_async(ignore_the_request_to_end, ()).unwrap();
+        let pool = Pool::builder().workers(2).grace(PATIENCE * 2);
+        let pool = pool.initializer(ignore_requests_to_end, ()).build().unwrap();
+        let running = pool.apply_async(stay, ()).unwrap();
         eventually("it runs", || pool.stats().running == 1);
         drop(pool);
         drop(running);
