@@ -78,7 +78,9 @@ def test_as_completed(executor: procpool.ProcessPoolExecutor, gate: Any) -> None
     assert list(as_completed([slow, slow], LONG)) == [slow]
 
 
-def test_what_ends_while_somebody_begins_to_wait_is_waited_for(executor: procpool.ProcessPoolExecutor, gate: Any) -> None:
+def test_what_ends_while_somebody_begins_to_wait_is_waited_for(
+    executor: procpool.ProcessPoolExecutor, gate: Any
+) -> None:
     future: Any = executor.submit(tasks.wait_for_file, str(gate))
     # As `wait` and `as_completed` do, which then look twice.
     with future._condition:
