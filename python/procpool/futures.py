@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 from functools import partial
 from multiprocessing import get_context
 
-from . import _procpool, dumping, ending, worker
+from . import _procpool, dumping, ending, interrupts, worker
 from .cache import Cache
 from .crew import Crew, default_processes
 from .executor_calls import Calls, Options
@@ -194,21 +194,23 @@ class ProcessPoolExecutor(Calls, Executor):
         crew = Crew(make, partial(_on_death, reference) if self._breaks else None, self._sandbox)
         failures = _Failures(crew, _RemoteTraceback)
         self._started = 1 if self._grows else self._max_workers
-        engine = crew.start_engine(failures, self._started, self._max_tasks_per_child, self._memory, self._spin)
-        self._crew = crew
-        self._engine = engine
-        self._finalizer = weakref.finalize(self, engine.close)
-        self._finalizer.atexit = False  # type: ignore[misc]
-        ending.wait_for(self)
-        dumping.watch(self)
+        with interrupts.put_off():
+            engine = crew.start_engine(failures, self._started, self._max_tasks_per_child, self._memory, self._spin)
+            self._crew = crew
+            self._engine = engine
+            self._finalizer = weakref.finalize(self, engine.close)
+            self._finalizer.atexit = False  # type: ignore[misc]
+            ending.wait_for(self)
+            dumping.watch(self)
 
     def _grow(self, engine: _procpool.Engine) -> None:
         """Starts one more worker if all there are have something to do."""
         with self._shutdown_lock:
             if self._started < self._max_workers and engine.unfinished() + self._unsent > self._started:
-                self._started += 1
-                if self._crew is not None:
-                    self._crew.grow(engine, self._started)
+                with interrupts.put_off():
+                    self._started += 1
+                    if self._crew is not None:
+                        self._crew.grow(engine, self._started)
 
     def _serve_notices(self) -> None:
         crew, engine = self._crew, self._engine

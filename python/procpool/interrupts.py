@@ -39,6 +39,32 @@ def held_back_in(process: Any) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextlib.contextmanager
+def put_off() -> Iterator[None]:
+    """Parent: an interrupt that comes meanwhile is felt afterwards, so that no process is started that nobody knows of. Only
+    the second is felt at once: what is being done may hang."""
+    handler = signal.getsignal(signal.SIGINT)
+    came: list[tuple[int, Any]] = []
+
+    def note(number: int, frame: Any) -> None:
+        came.append((number, frame))
+        if len(came) > 1:
+            handler(number, frame)  # type: ignore[operator, misc]
+
+    try:
+        before = signal.signal(signal.SIGINT, note) if callable(handler) else None
+    except ValueError:
+        # Only the main thread feels them.
+        before = None
+    try:
+        yield
+    finally:
+        if callable(before):
+            signal.signal(signal.SIGINT, before)
+            if len(came) == 1:
+                before(*came[0])
+
+
 class _HoldingName(str):
     """A process's name that holds back interrupts where it arrives. It is among the first things that a process of a fork
     server reads, before it imports the program's main module."""

@@ -26,7 +26,7 @@ from multiprocessing.pool import (  # type: ignore[attr-defined]
     worker as worker,
 )
 
-from . import _procpool, dumping
+from . import _procpool, dumping, interrupts
 from .cache import Cache, job_counter as job_counter
 from .crew import GRACE, Crew, default_processes
 from .deadlines import deadline_after, time_is_over
@@ -109,12 +109,19 @@ class Pool(Calls, _standard.Pool):  # type: ignore[misc]
         self._pool = crew.processes
         memory = (max_memory_per_worker, memory_limit_per_worker)
         failures = Failures(crew, RemoteTraceback)
-        self._engine = crew.start_engine(failures, self._processes, maxtasksperchild, memory, spin)
-        self._terminate = util.Finalize(
-            self, _terminate_pool, args=(self._engine, crew, self._feeders), exitpriority=15
-        )
-        self._state = RUN
-        dumping.watch(self)
+        try:
+            with interrupts.put_off():
+                self._engine = crew.start_engine(failures, self._processes, maxtasksperchild, memory, spin)
+                self._terminate = util.Finalize(
+                    self, _terminate_pool, args=(self._engine, crew, self._feeders), exitpriority=15
+                )
+                self._state = RUN
+                dumping.watch(self)
+        except KeyboardInterrupt:
+            # Nobody gets this pool.
+            if self._state == RUN:
+                self.terminate()
+            raise
 
     # ---- tasks ----
 

@@ -130,6 +130,7 @@ def test_an_interrupt_while_workers_start_is_not_theirs(tmp_path: Path, start_me
                 os.register_at_fork(after_in_child=dawdle)
             pool = procpool.Pool(1, context=multiprocessing.get_context("{start_method}"))
             try:
+                print("made", flush=True)
                 pool.apply(abs, (-1,))
             except KeyboardInterrupt:
                 # Time to die in, if it were to.
@@ -141,6 +142,7 @@ def test_an_interrupt_while_workers_start_is_not_theirs(tmp_path: Path, start_me
         has_terminal=True,
     )
     try:
+        assert program.line() == "made"
         wait_until((tmp_path / "task.running").exists, "a worker starts")
         program.interrupt()
         finished = program.finish()
@@ -148,6 +150,79 @@ def test_an_interrupt_while_workers_start_is_not_theirs(tmp_path: Path, start_me
     finally:
         program.kill()
     assert finished.check() == "interrupted None\n" and finished.errors == "", finished.errors
+
+
+INTERRUPTED_START = """
+    import itertools, multiprocessing, procpool, signal, sys, tasks
+
+    context = multiprocessing.get_context("{method}")
+    starts = itertools.count()
+
+    class Interrupted(context.Process):
+        def start(self):
+            super().start()
+            # The second process is there, and nobody has written that down.
+            if next(starts) == 1:
+                signal.raise_signal(signal.SIGINT)
+
+    if __name__ == "__main__":
+        context.Process = Interrupted
+        {body}
+"""
+
+
+def test_an_interrupt_while_a_pool_is_made_leaves_no_process(tmp_path: Path, start_method: str) -> None:
+    body = """
+        try:
+            procpool.Pool(3, context=context)
+        except KeyboardInterrupt:
+            for process in multiprocessing.active_children():
+                process.join(10)
+            print("interrupted", next(starts), multiprocessing.active_children())
+    """
+    finished = run(tmp_path, INTERRUPTED_START.format(method=start_method, body=body.strip()))
+    assert finished.check() == "interrupted 3 []\n" and finished.errors == ""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_an_interrupt_while_an_executor_grows_costs_nothing_but_the_call(tmp_path: Path, method: str) -> None:
+    body = """
+        executor = procpool.ProcessPoolExecutor(2, context)
+        first = executor.submit(tasks.wait_for_file, "gate", "first")
+        try:
+            executor.submit(abs, -1)
+        except KeyboardInterrupt:
+            print("interrupted", executor.submit(abs, -2).result())
+        open("gate", "w").close()
+        print(first.result(), executor.stats().failed)
+        executor.shutdown()
+        print(multiprocessing.active_children())
+    """
+    finished = run(tmp_path, INTERRUPTED_START.format(method=method, body=body.strip()))
+    assert finished.check() == "interrupted 2\nfirst 0\n[]\n" and finished.errors == ""
+
+
+def test_a_second_interrupt_is_felt_where_a_start_hangs(tmp_path: Path) -> None:
+    """As one does that waits for a fork server which is stopped."""
+    body = """
+        def hang():
+            signal.raise_signal(signal.SIGINT)
+            print("hangs", flush=True)
+            tasks.wait_for_file("gate")
+
+        Interrupted.start = lambda process: hang()
+        try:
+            procpool.Pool(1, context=context)
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    program = start(tmp_path, INTERRUPTED_START.format(method="forkserver", body=body.strip()), has_terminal=True)
+    try:
+        assert program.line() == "hangs"
+        program.interrupt()
+        assert program.finish().check() == "interrupted\n"
+    finally:
+        program.kill()
 
 
 def test_a_forked_worker_does_not_have_its_parents_handlers(tmp_path: Path) -> None:
