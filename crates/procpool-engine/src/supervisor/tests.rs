@@ -7,8 +7,10 @@ use std::thread;
 
 use super::*;
 use crate::Limits;
+use crate::launch::LaunchEvent;
 use crate::outcome::Outcome;
 use crate::payload::Parts;
+use crate::policy;
 use crate::pool::{Config, Pool};
 
 const PATIENCE: Duration = Duration::from_secs(60);
