@@ -162,9 +162,6 @@ class Engine:
     def fileno(self) -> int:
         """Becomes readable when processes are wanted, or no more."""
 
-    def call_crew(self) -> None:
-        """Makes `fileno` readable, though nothing may be wanted."""
-
     def wanted(self) -> Optional[list[int]]:
         """The seats that processes are wanted for; `None` when none will be wanted."""
 

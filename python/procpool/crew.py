@@ -89,6 +89,8 @@ class Crew:
         self._words = _make_words()
         self._last_words: deque[tuple[int, str]] = deque(maxlen=_OBITUARIES)
         self._lock = threading.RLock()
+        #: Told when processes were started and buried.
+        self._changed = threading.Condition(self._lock)
         self._notices_lock = threading.RLock()
         self._owner = os.getpid()
 
@@ -124,8 +126,14 @@ class Crew:
         except BaseException:
             self._abandon()
             raise
-        self.thread = threading.Thread(target=self._serve, args=(engine,), name="procpool-crew", daemon=True)
-        self.thread.start()
+        thread = threading.Thread(target=self._serve, args=(engine,), name="procpool-crew", daemon=True)
+        try:
+            thread.start()
+        except BaseException:
+            engine.terminate()
+            self._abandon()
+            raise
+        self.thread = thread
         return engine
 
     def _start_first(self, seat: int, descriptors: tuple[int, ...]) -> Optional[int]:
@@ -192,7 +200,7 @@ class Crew:
             with self._lock:
                 watched = [seated.watched for seated in self._seated.values()]
             wait([engine.fileno(), *watched])
-            if not self.tend(engine):
+            if not self._tend(engine):
                 break
         engine.join()
         with self._lock:
@@ -208,30 +216,25 @@ class Crew:
             with self._notices_lock:
                 if self.notices_thread is None:
                     thread = threading.Thread(target=_handle_results, args=(engine,), name=name, daemon=True)
-                    self.notices_thread = thread
                     thread.start()
+                    self.notices_thread = thread
 
-    def tend(self, engine: _procpool.Engine) -> bool:
+    def _tend(self, engine: _procpool.Engine) -> bool:
         """Reaps the dead and starts what is wanted; False when there will be no more."""
-        with self._lock:
+        with self._changed:
             self._reap(engine)
             wanted = engine.wanted()
-            if wanted is None:
-                return False
-            for seat in wanted:
+            for seat in wanted or ():
                 self._replace(engine, seat)
-            if threading.current_thread() is not self.thread:
-                # It may be about to wait for the deaths of those that there were before.
-                engine.call_crew()
-        return True
+            self._changed.notify_all()
+        return wanted is not None
 
-    def grow(self, engine: _procpool.Engine, workers: int) -> None:
-        """Makes room for so many, and starts them in this thread."""
-        with self._lock:
+    def resize(self, engine: _procpool.Engine, workers: int) -> None:
+        """Says how many there should be, and waits a moment until there are. Their thread starts them: one that was
+        interrupted here, by a signal, might leave a process that nobody knows of."""
+        with self._changed:
             engine.resize(workers)
-            # The engine's own thread says which seats they get.
-            wait([engine.fileno()], timeout=1.0)
-            self.tend(engine)
+            self._changed.wait_for(lambda: len(self.processes) >= workers, timeout=1.0)
 
     def _replace(self, engine: _procpool.Engine, seat: int) -> None:
         descriptors = engine.descriptors
@@ -240,7 +243,8 @@ class Crew:
                 raise RuntimeError("the interpreter is ending")
             process = self._start(seat, descriptors, engine)
             engine.started(seat, process.pid)
-        except Exception as error:
+        except BaseException as error:
+            # Else the engine would wait for it for ever.
             engine.not_started(seat, f"{type(error).__name__}: {error}")
 
     # ---- deaths ----
@@ -313,10 +317,18 @@ def _handle_results(engine: _procpool.Engine) -> None:
     """Calls callbacks, in order of arrival."""
     while (notices := engine.notices()) is not None:
         for notice in notices:
-            notice()
-        del notices
+            _call(notice)
+        del notices, notice
     # Tracebacks that somebody keeps may lead here.
     del engine
+
+
+def _call(notice: Callable[[], object]) -> None:
+    try:
+        notice()
+    except BaseException:
+        # Told of as what ends a thread is; this one has others to call.
+        threading.excepthook(threading.ExceptHookArgs([*sys.exc_info(), threading.current_thread()]))
 
 
 def start_process(process: Any) -> None:

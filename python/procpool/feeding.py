@@ -20,15 +20,19 @@ class Feeders:
     """Those of one pool."""
 
     def __init__(self) -> None:
-        self._threads: list[threading.Thread] = []
+        #: Who reads, and for whom.
+        self._reading: dict[threading.Thread, IMapIterator] = {}
+        self._lock = threading.RLock()
         self._are_stopped = False
 
     def feed(self, engine: _procpool.Engine, steps: Iterator[None], iterator: IMapIterator) -> None:
         """Takes all of `steps`, which give `iterator` its tasks, in a thread."""
         arguments = (engine, steps, iterator)
         thread = threading.Thread(target=self._feed, args=arguments, name="procpool-feeder", daemon=True)
-        thread.start()
-        self._threads = [thread, *filter(threading.Thread.is_alive, self._threads)]
+        with self._lock:
+            thread.start()
+            still = {thread: iterator for thread, iterator in self._reading.items() if thread.is_alive()}
+            self._reading = {**still, thread: iterator}
 
     def _feed(self, engine: _procpool.Engine, steps: Iterator[None], iterator: IMapIterator) -> None:
         try:
@@ -44,12 +48,21 @@ class Feeders:
         """They read no more than what they wait for now."""
         self._are_stopped = True
 
+    def end_iterators(self, engine: _procpool.Engine) -> None:
+        """Nobody is to wait for what they wait for."""
+        for iterator in list(self._reading.values()):
+            if iterator._length is None:
+                from .errors import Terminated
+
+                iterator._append(FailedInput(Terminated(), engine))
+                iterator._end_input()
+
     def are_at_work(self) -> bool:
         """Whether there is input that was not read."""
-        return any(thread.is_alive() for thread in self._threads)
+        return any(thread.is_alive() for thread in self._reading)
 
     def join(self, deadline: Deadline) -> bool:
         """Waits until they have read all; False when the time was over first."""
-        for thread in self._threads:
+        for thread in self._reading:
             thread.join(left(deadline))
         return not self.are_at_work()

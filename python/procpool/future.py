@@ -63,11 +63,13 @@ class Future(_base.Future["Any"]):
         """From now on the executor's thread tells of the end. Where there is none any more, the end is told here."""
         if self._is_noticed or self._final is not None:
             return
-        self._is_noticed = True
         executor = self._executor
-        if executor is not None:
-            executor._serve_notices()
+        if executor is None:
+            # Its executor has forgotten it, since it has ended by now.
+            return self._finish()
+        executor._serve_notices()
         self._task.notify(self._end)
+        self._is_noticed = True
 
     @property
     def _waiters(self) -> list[Any]:  # type: ignore[override]

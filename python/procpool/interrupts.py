@@ -41,28 +41,37 @@ def held_back_in(process: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def put_off() -> Iterator[None]:
-    """Parent: an interrupt that comes meanwhile is felt afterwards, so that no process is started that nobody knows of. Only
-    the second is felt at once: what is being done may hang."""
-    handler = signal.getsignal(signal.SIGINT)
+    """Parent: signals that come meanwhile are handled afterwards, since a handler may raise, and no process is to be started
+    that nobody knows of. But not where one comes again: what is being done may hang."""
+    all_handlers = [(number, signal.getsignal(number)) for number in signal.valid_signals()]
+    handlers: dict[int, Any] = {number: handler for number, handler in all_handlers if callable(handler)}
     came: list[tuple[int, Any]] = []
 
     def note(number: int, frame: Any) -> None:
         came.append((number, frame))
-        if len(came) > 1:
-            handler(number, frame)  # type: ignore[operator, misc]
+        if len({number for number, _ in came}) < len(came):
+            handle()
+
+    def handle() -> None:
+        if came:
+            number, frame = came.pop(0)
+            try:
+                handlers[number](number, frame)
+            finally:
+                handle()
 
     try:
-        before = signal.signal(signal.SIGINT, note) if callable(handler) else None
+        for number in handlers:
+            signal.signal(number, note)
     except ValueError:
-        # Only the main thread feels them.
-        before = None
+        # Only the main thread handles them, of the main interpreter.
+        handlers.clear()
     try:
         yield
     finally:
-        if callable(before):
-            signal.signal(signal.SIGINT, before)
-            if len(came) == 1:
-                before(*came[0])
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        handle()
 
 
 class _HoldingName(str):

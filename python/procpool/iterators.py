@@ -26,7 +26,8 @@ class IMapIterator(_standard.IMapIterator):  # type: ignore[type-arg]
     def __init__(self, pool: Any) -> None:
         self._pool = pool
         self._job = next(job_counter)
-        self._lock = threading.Lock()
+        # A signal's handler may end the pool, and with it the input.
+        self._lock = threading.RLock()
         self._condition = threading.Condition(self._lock)
         #: Tasks whose results were not given yet, in order.
         self._tasks: deque[Any] = deque()
@@ -38,11 +39,16 @@ class IMapIterator(_standard.IMapIterator):  # type: ignore[type-arg]
         self._waits = False
         #: Gives one more task, where the input is only read as results are taken.
         self._pull: Optional[Callable[[], bool]] = None
+        #: The thread that reads it at this moment.
+        self._reader: Optional[int] = None
         pool._cache.add(self._job, self)
 
     # ---- input ----
 
     def _append(self, task: Any) -> None:
+        if self._length is not None:
+            # The pool was terminated meanwhile.
+            return
         self._appended += 1
         self._tasks.append(task)
         if self._waits:
@@ -127,8 +133,14 @@ class IMapIterator(_standard.IMapIterator):  # type: ignore[type-arg]
                 if self._length is not None:
                     self._done()
                     raise StopIteration
-                if time_is_over(deadline) or not self._condition.wait(left(deadline)):
-                    raise TimeoutError
+                self._wait(deadline)
+
+    def _wait(self, deadline: Optional[float]) -> None:
+        """Until there is something new. With the condition."""
+        if self._reader == threading.get_ident():
+            raise RuntimeError("the input of this iterator waits for a result that comes after it")
+        if time_is_over(deadline) or not self._condition.wait(left(deadline)):
+            raise TimeoutError
 
 
 class IMapUnorderedIterator(IMapIterator, _standard.IMapUnorderedIterator):  # type: ignore[type-arg]
@@ -139,7 +151,8 @@ class IMapUnorderedIterator(IMapIterator, _standard.IMapUnorderedIterator):  # t
         self._arrivals = 0
         #: As many tasks as could run at once at any time: tasks begin in order, so the next to end is one of the first.
         self._width = 1
-        self._noticed: set[int] = set()
+        #: Tasks whose end will be told of.
+        self._noticed: set[Any] = set()
 
     def _arrive(self) -> None:
         with self._condition:
@@ -165,22 +178,25 @@ class IMapUnorderedIterator(IMapIterator, _standard.IMapUnorderedIterator):  # t
             if self._length is not None and not self._tasks:
                 self._done()
                 raise StopIteration
-            self._listen()
+            if not self._listen():
+                continue
             with self._condition:
                 while self._arrivals == seen and not (self._length is not None and not self._tasks):
-                    if time_is_over(deadline) or not self._condition.wait(left(deadline)):
-                        raise TimeoutError
+                    self._wait(deadline)
 
-    def _listen(self) -> None:
+    def _listen(self) -> bool:
+        """Has somebody tell of the next end; False where all tasks have ended."""
         pool = self._pool
-        if pool is not None:
-            pool._serve_notices()
+        if pool is None:
+            return False
+        pool._serve_notices()
         with self._lock:
             front = self._front()
         for task in front:
-            if id(task) not in self._noticed:
-                self._noticed.add(id(task))
+            if task not in self._noticed:
                 task.notify(self._arrive)
+                self._noticed.add(task)
+        return True
 
     def _front(self) -> list[Any]:
         """The tasks of which one is the next to end. Only with the lock, or others may take of them meanwhile."""
@@ -197,7 +213,7 @@ class IMapUnorderedIterator(IMapIterator, _standard.IMapUnorderedIterator):  # t
             for place, task in enumerate(self._front()):
                 if task.is_ended() and (place == 0 or type(task) is not FailedInput):
                     del self._tasks[place]
-                    self._noticed.discard(id(task))
+                    self._noticed.discard(task)
                     return task
         return None
 

@@ -117,8 +117,8 @@ class Pool(Calls, _standard.Pool):  # type: ignore[misc]
                 )
                 self._state = RUN
                 dumping.watch(self)
-        except KeyboardInterrupt:
-            # Nobody gets this pool.
+        except BaseException:
+            # A signal's handler has raised it, and nobody gets this pool.
             if self._state == RUN:
                 self.terminate()
             raise
@@ -204,7 +204,6 @@ class Pool(Calls, _standard.Pool):  # type: ignore[misc]
         self._check_running()
         if processes < 1:
             raise ValueError("Number of processes must be at least 1")
-        self._engine.resize(processes)
         self._processes = processes
         self._repopulate_pool()
 
@@ -246,8 +245,8 @@ class Pool(Calls, _standard.Pool):  # type: ignore[misc]
     # ---- what programs use of the standard library's private parts ----
 
     def _repopulate_pool(self) -> None:
-        """Starts the processes that are wanted at this moment."""
-        self._crew.tend(self._engine)
+        """Sees to it that there are as many processes as there should be."""
+        self._crew.resize(self._engine, self._processes)
 
     _maintain_pool = _repopulate_pool
 
@@ -297,6 +296,11 @@ def _close_after(feeders: Feeders, engine: _procpool.Engine) -> None:
 def _terminate_pool(engine: _procpool.Engine, crew: Crew, feeders: Feeders) -> None:
     feeders.stop()
     engine.terminate()
+    if not util.is_exiting():
+        feeders.end_iterators(engine)
+    if threading.current_thread() is crew.thread:
+        # A pool that nobody has any more, found by the garbage collector: it is this thread that ends it.
+        return
     engine.join()
     # The interpreter ends also where a callback does not.
     deadline = deadline_after(GRACE) if util.is_exiting() else None

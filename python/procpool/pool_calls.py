@@ -224,11 +224,15 @@ class Options(Calls):
 
 def _feed_as_taken(pool: Pool, tasks: Iterator[Any], iterator: IMapIterator, ahead: int) -> None:
     """Lets `iterator` read its own input, a task for each that it gives."""
-    lock = threading.Lock()
+    lock = threading.RLock()
 
     def pull() -> bool:
         with lock:
-            task = next(tasks, None)
+            iterator._reader = threading.get_ident()
+            try:
+                task = next(tasks, None)
+            finally:
+                iterator._reader = None
             if task is None:
                 iterator._end_input()
                 return False

@@ -283,12 +283,15 @@ class MapResult(ApplyResult, _standard.MapResult):  # type: ignore[type-arg]
 
     def _unended(self) -> Any:
         tasks = self._tasks
-        while self._ended < len(tasks):
-            task = tasks[self._ended]
+        # Other threads look too: what any of them writes down is true.
+        ended = self._ended
+        while ended < len(tasks):
+            task = tasks[ended]
             if task is not None and not task.is_ended():
-                return task
-            self._ended += 1
-        return None
+                break
+            ended += 1
+        self._ended = ended
+        return tasks[ended] if ended < len(tasks) else None
 
     def _collect(self, deadline: Optional[float]) -> Optional[Outcome]:
         remaining = left(deadline)

@@ -101,3 +101,49 @@ def test_a_process_that_a_dying_fork_server_left_behind_takes_no_seat(is_first: 
     assert stray.exitcode == 0
     pool.terminate()
     pool.join()
+
+
+def test_a_pool_that_is_found_by_the_garbage_collector_in_its_own_thread_ends(tmp_path: Path) -> None:
+    program = """
+        import gc, os, procpool, signal, threading
+
+        class Collecting(procpool.Pool):
+            @staticmethod
+            def Process(ctx, *args, **kwds):
+                if threading.current_thread().name == "procpool-crew":
+                    gc.collect()
+                return ctx.Process(*args, **kwds)
+
+        if __name__ == "__main__":
+            gc.disable()
+            pool = Collecting(2)
+            engine, crew, first = pool._engine, pool._crew, pool._pool[0].pid
+            circle = [pool]
+            circle.append(circle)
+            del pool, circle
+            os.kill(first, signal.SIGKILL)
+            crew.thread.join(60)
+            print(crew.thread.is_alive(), crew.processes, engine.join(0))
+    """
+    assert run(tmp_path, program).check() == "False [] True\n"
+
+
+def test_a_pool_whose_thread_cannot_be_started_leaves_no_process(tmp_path: Path) -> None:
+    program = """
+        import multiprocessing, procpool, threading
+
+        def fail(thread):
+            raise RuntimeError("can't start new thread")
+
+        if __name__ == "__main__":
+            start, threading.Thread.start = threading.Thread.start, fail
+            try:
+                procpool.Pool(2)
+            except RuntimeError as error:
+                print(error, multiprocessing.active_children())
+            threading.Thread.start = start
+            with procpool.Pool(2) as pool:
+                print(pool.map(abs, [-1, -2]))
+    """
+    finished = run(tmp_path, program)
+    assert finished.check() == "can't start new thread []\n[1, 2]\n" and finished.errors == ""

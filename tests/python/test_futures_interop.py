@@ -18,8 +18,10 @@ from concurrent.futures.process import ProcessPoolExecutor as StandardExecutor
 from typing import Any
 
 import procpool
+import procpool.futures
 import pytest
 import tasks
+from programs import run
 from waiting import LONG, wait_until
 
 
@@ -100,6 +102,64 @@ def test_what_could_not_be_sent_is_done_also_after_shutdown() -> None:
     assert wait(futures, LONG).not_done == set()
     assert set(as_completed(futures, LONG)) == set(futures)
     assert [future.exception() is None for future in futures] == [True, False, True]
+
+
+def test_a_future_whose_result_another_thread_takes_is_waited_for(
+    executor: procpool.ProcessPoolExecutor, gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    future = executor.submit(tasks.wait_for_file, str(gate))
+    notice = procpool.futures.Future._notice
+
+    def let_another_take_it(self: Any) -> None:
+        gate.touch()
+        taker = threading.Thread(target=self.result)
+        taker.start()
+        taker.join(LONG)
+        notice(self)
+
+    monkeypatch.setattr(procpool.futures.Future, "_notice", let_another_take_it)
+    assert wait([future], LONG).done == {future}
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_callbacks_are_called_though_their_thread_could_not_be_started_once(
+    error: type[BaseException], gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with procpool.ProcessPoolExecutor(1) as executor:
+        first = executor.submit(tasks.wait_for_file, str(gate))
+        with monkeypatch.context() as context:
+
+            def fail(thread: threading.Thread) -> None:
+                raise error("can't start new thread")
+
+            context.setattr(threading.Thread, "start", fail)
+            with pytest.raises(error):
+                wait([first], LONG)
+        called = threading.Event()
+        first.add_done_callback(lambda _: called.set())
+        gate.touch()
+        assert called.wait(LONG) and wait([first], LONG).done == {first}
+
+
+def test_a_callback_that_would_end_the_thread_ends_no_other_callback(tmp_path: Any) -> None:
+    program = """
+        import concurrent.futures, procpool, sys
+
+        def interrupt(future):
+            raise KeyboardInterrupt("told of")
+
+        if __name__ == "__main__":
+            executor = procpool.ProcessPoolExecutor(1)
+            # Threads leave without a word by the one, and with a traceback by the other.
+            for end in (lambda future: sys.exit(), interrupt):
+                executor.submit(abs, -1).add_done_callback(end)
+                future = executor.submit(abs, -2)
+                future.add_done_callback(lambda future: sys.stdout.write("called\\n"))
+                sys.stdout.write(f"{len(concurrent.futures.wait([future]).done)}\\n")
+    """
+    finished = run(tmp_path, program)
+    assert sorted(finished.check().splitlines()) == ["1", "1", "called", "called"]
+    assert finished.errors.count("Traceback") == 1 and "KeyboardInterrupt: told of" in finished.errors, finished.errors
 
 
 def test_futures_of_several_executors_together(executor: procpool.ProcessPoolExecutor) -> None:

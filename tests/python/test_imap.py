@@ -302,3 +302,38 @@ def test_a_dropped_iterator_stops_nothing(pool: procpool.Pool, name: str) -> Non
     pool.close()
     pool.join()
     assert pool.stats().done == 101
+
+
+@BOTH
+def test_terminate_ends_the_wait_for_input(name: str) -> None:
+    gate = threading.Event()
+
+    def numbers() -> Iterator[int]:
+        yield 1
+        gate.wait(LONG)
+        yield 2
+
+    pool = procpool.Pool(1)
+    results = getattr(pool, name)(tasks.same, numbers())
+    assert next(results) == 1
+    ender = threading.Timer(0.05, pool.terminate)
+    ender.start()
+    with pytest.raises(procpool.Terminated):
+        next(results)
+    gate.set()
+    ender.join(LONG)
+    with pytest.raises(StopIteration):
+        next(results)
+    pool.join()
+
+
+@BOTH
+def test_input_that_waits_for_what_comes_after_it_is_told_so(pool: procpool.Pool, name: str) -> None:
+    def numbers() -> Iterator[int]:
+        yield 1
+        yield next(results)
+
+    results = getattr(pool, name)(tasks.same, numbers(), buffersize=1)
+    assert next(results) == 1
+    with pytest.raises(RuntimeError, match="the input of this iterator waits for a result that comes after it"):
+        next(results)

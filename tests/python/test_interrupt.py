@@ -163,43 +163,75 @@ INTERRUPTED_START = """
             super().start()
             # The second process is there, and nobody has written that down.
             if next(starts) == 1:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.{signal})
 
     if __name__ == "__main__":
         context.Process = Interrupted
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
         {body}
 """
 
+#: What comes while a process starts, and what that raises.
+SIGNALS = pytest.mark.parametrize(("name", "error"), [("SIGINT", "KeyboardInterrupt"), ("SIGTERM", "SystemExit")])
 
-def test_an_interrupt_while_a_pool_is_made_leaves_no_process(tmp_path: Path, start_method: str) -> None:
-    body = """
+
+def interrupted_start(method: str, body: str, name: str = "SIGINT") -> str:
+    return INTERRUPTED_START.format(method=method, signal=name, body=body.strip())
+
+
+@SIGNALS
+def test_a_signal_while_a_pool_is_made_leaves_no_process(
+    tmp_path: Path, start_method: str, name: str, error: str
+) -> None:
+    body = f"""
         try:
             procpool.Pool(3, context=context)
-        except KeyboardInterrupt:
+        except {error}:
             for process in multiprocessing.active_children():
                 process.join(10)
             print("interrupted", next(starts), multiprocessing.active_children())
     """
-    finished = run(tmp_path, INTERRUPTED_START.format(method=start_method, body=body.strip()))
+    finished = run(tmp_path, interrupted_start(start_method, body, name))
     assert finished.check() == "interrupted 3 []\n" and finished.errors == ""
 
 
+@SIGNALS
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_an_interrupt_while_an_executor_grows_costs_nothing_but_the_call(tmp_path: Path, method: str) -> None:
-    body = """
+def test_a_signal_while_an_executor_grows_costs_nothing_but_the_call(
+    tmp_path: Path, method: str, name: str, error: str
+) -> None:
+    body = f"""
         executor = procpool.ProcessPoolExecutor(2, context)
         first = executor.submit(tasks.wait_for_file, "gate", "first")
         try:
             executor.submit(abs, -1)
-        except KeyboardInterrupt:
+            executor.submit(abs, -1)
+        except {error}:
             print("interrupted", executor.submit(abs, -2).result())
         open("gate", "w").close()
         print(first.result(), executor.stats().failed)
         executor.shutdown()
         print(multiprocessing.active_children())
     """
-    finished = run(tmp_path, INTERRUPTED_START.format(method=method, body=body.strip()))
+    finished = run(tmp_path, interrupted_start(method, body, name))
     assert finished.check() == "interrupted 2\nfirst 0\n[]\n" and finished.errors == ""
+
+
+@SIGNALS
+def test_a_signal_while_a_pool_grows_harms_nobody(tmp_path: Path, start_method: str, name: str, error: str) -> None:
+    body = f"""
+        pool = procpool.Pool(1, context=context)
+        try:
+            pool.resize(2)
+            pool.apply(abs, (-1,))
+        except {error}:
+            print("interrupted", pool.map(abs, range(-10, 0)) == list(range(10, 0, -1)))
+        pool.close()
+        pool.join(30)
+        print(multiprocessing.active_children())
+    """
+    finished = run(tmp_path, interrupted_start(start_method, body, name))
+    assert finished.check() == "interrupted True\n[]\n" and finished.errors == ""
 
 
 def test_a_second_interrupt_is_felt_where_a_start_hangs(tmp_path: Path) -> None:
@@ -216,7 +248,7 @@ def test_a_second_interrupt_is_felt_where_a_start_hangs(tmp_path: Path) -> None:
         except KeyboardInterrupt:
             print("interrupted")
     """
-    program = start(tmp_path, INTERRUPTED_START.format(method="forkserver", body=body.strip()), has_terminal=True)
+    program = start(tmp_path, interrupted_start("forkserver", body), has_terminal=True)
     try:
         assert program.line() == "hangs"
         program.interrupt()
@@ -328,3 +360,96 @@ def test_an_initializer_may_have_a_handler_of_its_own(tmp_path: Any) -> None:
         assert program.finish().check() == "handled\n"
     finally:
         program.kill()
+
+
+@pytest.mark.parametrize("handle", ["executor.shutdown(wait=False, cancel_futures=True)", "last.cancel()"])
+def test_a_handler_may_use_what_is_being_waited_for(tmp_path: Path, handle: str) -> None:
+    program = f"""
+        import concurrent.futures, os, procpool, signal, tasks
+
+        def handle(number, frame):
+            print(last.done(), last.running())
+            {handle}
+
+        if __name__ == "__main__":
+            signal.signal(signal.SIGALRM, handle)
+            executor = procpool.ProcessPoolExecutor(1)
+            first, *_, last = [executor.submit(tasks.wait_for_file, "gate") for _ in range(8)]
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            try:
+                last.result()
+            except concurrent.futures.CancelledError:
+                print("cancelled")
+            open("gate", "w").close()
+            print(first.result())
+    """
+    finished = run(tmp_path, program)
+    assert finished.check() == "False False\ncancelled\nNone\n" and finished.errors == ""
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        "pool.apply_async(Slow).get",
+        "pool.map_async(Slow, [0], 1).get",
+        "pool.imap(Slow, [0]).next",
+        "executor.submit(Slow).result",
+        "lambda future=executor.submit(Slow): concurrent.futures.wait([future]).done.pop().result()",
+    ],
+)
+def test_an_interrupt_while_a_result_is_read_is_the_callers_and_the_result_stays(tmp_path: Path, take: str) -> None:
+    program = f"""
+        import concurrent.futures, multiprocessing, procpool, signal
+
+        interrupts = iter([signal.SIGINT])
+
+        class Slow:
+            def __init__(self, *_):
+                self.value = 7
+
+            def __setstate__(self, state):
+                # As if Ctrl-C came while this takes long.
+                for number in interrupts:
+                    signal.raise_signal(number)
+                self.value = state["value"]
+
+        if __name__ == "__main__":
+            pool = procpool.Pool(1, context=multiprocessing.get_context("spawn"))
+            executor = procpool.ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+            take = {take}
+            try:
+                print(take())
+            except KeyboardInterrupt:
+                value = take()
+                print("interrupted", (value[0] if isinstance(value, list) else value).value)
+            pool.terminate()
+    """
+    finished = run(tmp_path, program)
+    assert finished.check() == "interrupted 7\n" and finished.errors == ""
+
+
+def test_a_handler_that_asks_for_the_outcome_that_is_being_read_is_told_so(tmp_path: Path) -> None:
+    program = """
+        import procpool, signal
+
+        class Slow:
+            def __setstate__(self, state):
+                signal.raise_signal(signal.SIGALRM)
+
+            def __getstate__(self):
+                return {"value": 7}
+
+        def handle(number, frame):
+            try:
+                future.result(1)
+            except RuntimeError as error:
+                print(str(error)[:51])
+
+        if __name__ == "__main__":
+            signal.signal(signal.SIGALRM, handle)
+            executor = procpool.ProcessPoolExecutor(1)
+            future = executor.submit(Slow)
+            print(type(future.result()).__name__)
+    """
+    finished = run(tmp_path, program)
+    assert finished.check() == "this thread is reading the outcome that it asks for\nSlow\n" and finished.errors == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from functools import partial
 from typing import Any, Iterator
@@ -143,3 +144,28 @@ def test_a_map_that_was_waited_for_in_vain_has_all_its_values_later(pool: procpo
         result.get(0.1)
     gate.touch()
     assert result.get(LONG) == list(range(200))
+
+
+def test_a_map_is_ready_when_all_of_it_is_whoever_looks(pool: procpool.Pool) -> None:
+    """Several threads look which chunk is the next to end, and take turns at any instruction."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(20):
+            result: Any = pool.map_async(tasks.same, range(2000), 1)
+            early: list[int] = []
+
+            def look(result: Any = result, early: list[int] = early) -> None:
+                while not result.ready():
+                    pass
+                early.append(result._number_left)
+
+            threads = [threading.Thread(target=look) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(LONG)
+            assert early == [0] * 4
+            assert result.get(LONG) == list(range(2000))
+    finally:
+        sys.setswitchinterval(interval)

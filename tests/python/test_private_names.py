@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from multiprocessing.pool import starmapstar
 from typing import Any
 
@@ -11,7 +10,6 @@ import procpool
 import procpool.pool
 import pytest
 import tasks
-from procpool import crew
 from waiting import LONG, wait_until
 
 
@@ -36,24 +34,6 @@ def test_all_of_the_pool_have_begun(pool: procpool.Pool) -> None:
         for process in list(pool._pool):
             assert process.pid is not None
         wait_until(lambda: len(pool._pool) == size, "there are as many as were asked for")
-
-
-def test_who_was_started_by_the_caller_is_seen_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the pool's own thread was about to wait for what there was before."""
-    wait, may_wait = crew.wait, threading.Event()
-
-    def wait_late(watched: Any, timeout: Any = None) -> Any:
-        if threading.current_thread().name == "procpool-crew" and timeout is None:
-            assert may_wait.wait(LONG)
-        return wait(watched, timeout)
-
-    monkeypatch.setattr(crew, "wait", wait_late)
-    with procpool.Pool(2) as pool:
-        pool.resize(6)
-        wait_until(lambda: pool._repopulate_pool() or len(pool._pool) == 6, "there are six")
-        may_wait.set()
-        pool.resize(2)
-        wait_until(lambda: len(pool._pool) == 2, "four have left")
 
 
 @pytest.mark.parametrize("how", ["terminate", "kill"])

@@ -204,11 +204,6 @@ impl Engine {
         self.exchange.descriptor()
     }
 
-    /// Makes `fileno` readable, though nothing may be wanted.
-    fn call_crew(&self) {
-        self.exchange.call();
-    }
-
     /// The descriptors that a worker needs.
     #[getter]
     fn descriptors<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {

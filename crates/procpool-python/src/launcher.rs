@@ -44,11 +44,6 @@ impl Exchange {
         poll::signal(self.told.as_fd());
     }
 
-    /// As if something were wanted: whoever waits for that is to come.
-    pub(crate) fn call(&self) {
-        poll::signal(self.wanted.as_fd());
-    }
-
     /// Becomes readable when [`Exchange::wanted`] has something to say.
     pub(crate) fn descriptor(&self) -> RawFd {
         self.wanted.as_raw_fd()

@@ -1,10 +1,12 @@
 //! The caller's end of one task in Python.
 
-use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 
 use procpool_engine::os::process::ExitStatus;
 use procpool_engine::{self as engine, Breakdown, Death, Failure, Outcome, Payload, TimeLimit};
+use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -28,12 +30,20 @@ pub(crate) struct Host {
 /// An outcome as Python sees it: whether it is a value, and the value or the exception.
 type Ended = (bool, Py<PyAny>);
 
+/// How long another thread's decoding is waited for in any case: who has seen that a task ended may have no time left, and is
+/// to have the outcome all the same.
+const READING: Duration = Duration::from_millis(100);
+
 /// One accepted task. Dropping it does not cancel the task.
 #[pyclass(frozen, module = "procpool._procpool")]
 pub(crate) struct Task {
     /// `None` once somebody has taken it, who then fills `ended`.
     task: RwLock<Option<engine::Task>>,
     ended: OnceLock<Ended>,
+    /// What was taken, and nobody has filled in: who was about to was interrupted.
+    taken: Mutex<Option<Outcome>>,
+    /// The thread that is about to fill it in.
+    reader: AtomicUsize,
     function: Py<Function>,
     host: Arc<Host>,
 }
@@ -47,7 +57,14 @@ impl Task {
         function: Py<Function>,
         host: Arc<Host>,
     ) -> PyResult<Bound<'py, Self>> {
-        let task = Self { task: RwLock::new(Some(task)), ended: OnceLock::new(), function, host };
+        let task = Self {
+            task: RwLock::new(Some(task)),
+            ended: OnceLock::new(),
+            taken: Mutex::default(),
+            reader: AtomicUsize::default(),
+            function,
+            host,
+        };
         let task = Bound::new(py, task)?;
         // SAFETY: a new object, of a class that is tracked since it has `__traverse__`. To untrack is allowed at any time.
         unsafe { ffi::PyObject_GC_UnTrack(task.as_ptr().cast()) };
@@ -55,48 +72,101 @@ impl Task {
     }
 
     fn task(&self) -> RwLockReadGuard<'_, Option<engine::Task>> {
-        self.task.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.task.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the task, which has ended. Only where another thread looks at it is the interpreter's lock given up: that
-    /// thread may want it.
-    fn take(&self, py: Python<'_>) -> Option<engine::Task> {
-        let free = self.task.try_write().ok().map(|mut task| task.take());
-        free.unwrap_or_else(|| {
-            py.detach(|| self.task.write().unwrap_or_else(std::sync::PoisonError::into_inner).take())
-        })
-    }
-
-    /// Makes the outcome, which is there, Python's; only the first caller does, the others wait for that. Also says whether
-    /// this was quickly done.
-    fn settle<'a>(slf: &'a Bound<'_, Self>) -> (&'a Ended, bool) {
-        let (task, py) = (slf.get(), slf.py());
-        if let Some(outcome) = task.take(py).map(engine::Task::take) {
-            let is_small = matches!(&outcome, Outcome::Returned(payload) if payload.lease().is_none());
-            let ended = task.read(py, outcome);
-            // SAFETY: not tracked since `new`, and here comes only who has taken the task, which is one caller.
-            unsafe { ffi::PyObject_GC_Track(slf.as_ptr().cast()) };
-            return (task.ended.get_or_init(|| ended), is_small);
-        }
+    /// Waits for the end; false when the time was over first. The task is not held while handlers of signals run: they
+    /// may ask for it.
+    fn wait_until(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<bool> {
         loop {
-            if let Some(ended) = task.ended.get() {
-                return (ended, false);
+            let mut looks_up = false;
+            let ended = py.detach(|| {
+                let task = self.task();
+                let Some(task) = task.as_ref() else { return true };
+                let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+                task.wait_while(left, || {
+                    looks_up = true;
+                    false
+                })
+            });
+            if ended || !looks_up {
+                return Ok(ended);
             }
-            // Another thread decodes it at this moment.
-            py.detach(|| std::thread::sleep(Duration::from_micros(50)));
+            py.check_signals()?;
         }
     }
 
-    fn read(&self, py: Python<'_>, outcome: Outcome) -> Ended {
-        let read = match outcome {
-            Outcome::Returned(payload) => self.decode(py, &payload).map(|value| (true, value)),
-            Outcome::Raised(payload) => self
-                .decode(py, &payload)
-                .and_then(|account| calls::call(self.host.raised.bind(py), (account,)))
-                .map(|error| (false, error.unbind())),
-            Outcome::Failed(failure) => self.explain(py, &failure).map(|error| (false, error)),
+    /// Takes the outcome, which is there; `None` if somebody else has. Only where another thread looks at the task is the
+    /// interpreter's lock given up: that thread may want it.
+    fn take(&self, py: Python<'_>) -> Option<Outcome> {
+        let free = self.task.try_write().ok().map(|mut task| task.take());
+        let task = free.unwrap_or_else(|| {
+            py.detach(|| self.task.write().unwrap_or_else(PoisonError::into_inner).take())
+        });
+        task.map(engine::Task::take)
+            .or_else(|| self.taken.lock().unwrap_or_else(PoisonError::into_inner).take())
+    }
+
+    /// The outcome, which is there, as Python's; waits where another thread makes it so, and gives `None` when the time
+    /// was over first.
+    fn settle<'a>(slf: &'a Bound<'_, Self>, deadline: Option<Instant>) -> PyResult<Option<&'a Ended>> {
+        let (reader, py) = (&slf.get().reader, slf.py());
+        let mut last = None;
+        loop {
+            if let Some((ended, _)) = Self::try_settle(slf)? {
+                return Ok(Some(ended));
+            }
+            if reader.load(Ordering::Relaxed) == this_thread() {
+                return Err(PyRuntimeError::new_err(
+                    "this thread is reading the outcome that it asks for, and what it calls for that, or a signal's \
+                     handler, asks again",
+                ));
+            }
+            let now = Instant::now();
+            let last = *last.get_or_insert_with(|| deadline.map(|at| at.max(now + READING)));
+            if last.is_some_and(|last| last <= now) {
+                return Ok(None);
+            }
+            py.detach(|| std::thread::sleep(Duration::from_micros(50)));
+            py.check_signals()?;
+        }
+    }
+
+    /// The outcome, which is there, as Python's; only the first caller makes it so, and there is none while it does. Also
+    /// says whether this was quickly done.
+    fn try_settle<'a>(slf: &'a Bound<'_, Self>) -> PyResult<Option<(&'a Ended, bool)>> {
+        let (task, py) = (slf.get(), slf.py());
+        if let Some(ended) = task.ended.get() {
+            return Ok(Some((ended, false)));
+        }
+        let Some(outcome) = task.take(py) else { return Ok(None) };
+        let is_small = matches!(&outcome, Outcome::Returned(payload) if payload.lease().is_none());
+        task.reader.store(this_thread(), Ordering::Relaxed);
+        let read = task.read(py, &outcome);
+        task.reader.store(0, Ordering::Relaxed);
+        let ended = match read {
+            Ok(ended) => ended,
+            Err(error) if is_interrupt(py, &error) => {
+                // The caller's, not the task's: the next one reads the outcome again.
+                *task.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+                return Err(error);
+            }
+            Err(error) => (false, error.into_value(py).into_any()),
         };
-        read.unwrap_or_else(|error| (false, error.into_value(py).into_any()))
+        // SAFETY: not tracked since `new`, and here comes only who has taken the outcome for good, which is one caller.
+        unsafe { ffi::PyObject_GC_Track(slf.as_ptr().cast()) };
+        Ok(Some((task.ended.get_or_init(|| ended), is_small)))
+    }
+
+    fn read(&self, py: Python<'_>, outcome: &Outcome) -> PyResult<Ended> {
+        match outcome {
+            Outcome::Returned(payload) => Ok((true, self.decode(py, payload)?)),
+            Outcome::Raised(payload) => {
+                let account = self.decode(py, payload)?;
+                Ok((false, calls::call(self.host.raised.bind(py), (account,))?.unbind()))
+            }
+            Outcome::Failed(failure) => Ok((false, self.explain(py, failure)?)),
+        }
     }
 
     fn decode(&self, py: Python<'_>, payload: &Payload) -> PyResult<Py<PyAny>> {
@@ -111,6 +181,22 @@ impl Task {
         arguments.extend(details.bind(py).iter());
         calls::call(self.host.failed.bind(py), PyTuple::new(py, arguments)?).map(Bound::unbind)
     }
+}
+
+/// Whether this is what a signal's handler raised: these run in the main thread, whose number is the process's.
+fn is_interrupt(py: Python<'_>, error: &PyErr) -> bool {
+    // SAFETY: `gettid` has no precondition.
+    let thread = unsafe { libc::gettid() };
+    !error.is_instance_of::<PyException>(py) && thread.cast_unsigned() == std::process::id()
+}
+
+thread_local! {
+    static HERE: u8 = const { 0 };
+}
+
+/// What tells this thread from the others, and is no number: so it costs no system call.
+fn this_thread() -> usize {
+    HERE.with(|here| std::ptr::from_ref(here).addr())
 }
 
 /// A failure as its kind and what is known of it.
@@ -161,6 +247,10 @@ pub(crate) fn span(seconds: Option<f64>) -> Option<Duration> {
     seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
 }
 
+fn deadline(timeout: Option<f64>) -> Option<Instant> {
+    Instant::now().checked_add(span(timeout)?)
+}
+
 /// Takes values out of `tasks`, from `start` to `end`, and leaves `None` in their places. Gives where it stopped: at `end`, at
 /// what is no task, has not ended, or ended with an error, and after what was so big that others should have the interpreter.
 #[pyfunction]
@@ -174,7 +264,10 @@ pub(crate) fn take_values(
         let item = tasks.get_item(index)?;
         let Ok(task) = item.cast::<Task>() else { return Ok(index) };
         let known = task.get().ended.get().map(|ended| (ended, true));
-        let ended = known.or_else(|| task.get().is_ended().then(|| Task::settle(task)));
+        let ended = match known {
+            None if task.get().is_ended() => Task::try_settle(task)?,
+            known => known,
+        };
         let Some(((true, value), is_quick)) = ended else { return Ok(index) };
         values.append(value)?;
         tasks.set_item(index, tasks.py().None())?;
@@ -196,28 +289,19 @@ impl Task {
     /// Python.
     #[pyo3(signature = (timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        let mut interrupted = Ok(());
-        let ended = py.detach(|| {
-            let task = self.task();
-            let Some(task) = task.as_ref() else { return true };
-            task.wait_while(span(timeout), || {
-                interrupted = crate::handle_signals();
-                interrupted.is_ok()
-            })
-        });
-        interrupted.map(|()| ended)
+        self.wait_until(py, deadline(timeout))
     }
 
     /// Waits, and gives whether it ended with a value, and the value or the exception; `None` when the time was over
     /// first. Always the same objects.
     #[pyo3(signature = (timeout=None))]
     fn outcome(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<Option<Ended>> {
-        let (task, py) = (slf.get(), slf.py());
-        if task.ended.get().is_none() && !task.is_ended() && !task.wait(py, timeout)? {
+        let (task, py, deadline) = (slf.get(), slf.py(), deadline(timeout));
+        if task.ended.get().is_none() && !task.is_ended() && !task.wait_until(py, deadline)? {
             return Ok(None);
         }
-        let (is_value, object) = task.ended.get().unwrap_or_else(|| Self::settle(slf).0);
-        Ok(Some((*is_value, object.clone_ref(py))))
+        let ended = Self::settle(slf, deadline)?;
+        Ok(ended.map(|(is_value, object)| (*is_value, object.clone_ref(py))))
     }
 
     /// Whether it has ended.
