@@ -131,7 +131,8 @@ class Crew:
             thread.start()
         except BaseException:
             engine.terminate()
-            self._abandon()
+            if thread.ident is None:
+                self._abandon()
             raise
         self.thread = thread
         return engine
@@ -149,7 +150,6 @@ class Crew:
         place = stacks.make_place()
         try:
             process = self._make_and_start(seat, descriptors, place)
-            self.processes.append(process)
             pid = getattr(process, "pid", None)
             if pid is not None:
                 self._seated[seat] = _Seated(seat, process, pid, place)
@@ -173,21 +173,28 @@ class Crew:
             seat, descriptors, self._sandbox, self._words, place, installation.is_installed()
         )
         process = self._make_process(attachment)
+        # Before it is started: whatever comes then, it is known.
+        self.processes.append(process)
         try:
             start_process(process)
         except BaseException:
             attachment.disown()
+            self._undo(process)
             raise
         attachment.announce()
         return process
 
+    def _undo(self, process: Any) -> None:
+        """Its start has failed, or has been interrupted when it had begun."""
+        if getattr(process, "pid", None) is not None:
+            process.kill()
+            process.join()
+        self.processes.remove(process)
+
     def _abandon(self) -> None:
         """The pool could not be made: ends what was started."""
-        for process in self.processes:
-            if process.exitcode is None:
-                process.terminate()
-        for process in self.processes:
-            process.join()
+        for process in list(self.processes):
+            self._undo(process)
         for seated in self._seated.values():
             seated.close()
         self._close()
@@ -216,8 +223,13 @@ class Crew:
             with self._notices_lock:
                 if self.notices_thread is None:
                     thread = threading.Thread(target=_handle_results, args=(engine,), name=name, daemon=True)
-                    thread.start()
                     self.notices_thread = thread
+                    try:
+                        thread.start()
+                    except BaseException:
+                        if thread.ident is None:
+                            self.notices_thread = None
+                        raise
 
     def _tend(self, engine: _procpool.Engine) -> bool:
         """Reaps the dead and starts what is wanted; False when there will be no more."""

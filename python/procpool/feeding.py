@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 
 from . import _procpool
 from .deadlines import left
@@ -20,8 +21,8 @@ class Feeders:
     """Those of one pool."""
 
     def __init__(self) -> None:
-        #: Who reads, and for whom.
-        self._reading: dict[threading.Thread, IMapIterator] = {}
+        #: Who reads, and for whom: an iterator, which keeps its pool.
+        self._reading: dict[threading.Thread, weakref.ref[IMapIterator]] = {}
         self._lock = threading.RLock()
         self._are_stopped = False
 
@@ -32,7 +33,7 @@ class Feeders:
         with self._lock:
             thread.start()
             still = {thread: iterator for thread, iterator in self._reading.items() if thread.is_alive()}
-            self._reading = {**still, thread: iterator}
+            self._reading = {**still, thread: weakref.ref(iterator)}
 
     def _feed(self, engine: _procpool.Engine, steps: Iterator[None], iterator: IMapIterator) -> None:
         try:
@@ -50,8 +51,9 @@ class Feeders:
 
     def end_iterators(self, engine: _procpool.Engine) -> None:
         """Nobody is to wait for what they wait for."""
-        for iterator in list(self._reading.values()):
-            if iterator._length is None:
+        for reference in list(self._reading.values()):
+            iterator = reference()
+            if iterator is not None and iterator._length is None:
                 from .errors import Terminated
 
                 iterator._append(FailedInput(Terminated(), engine))

@@ -207,9 +207,9 @@ class ProcessPoolExecutor(Calls, Executor):
         """Starts one more worker if all there are have something to do."""
         with self._shutdown_lock:
             if self._started < self._max_workers and engine.unfinished() + self._unsent > self._started:
-                self._started += 1
                 if self._crew is not None:
-                    self._crew.resize(engine, self._started)
+                    self._crew.resize(engine, self._started + 1)
+                self._started += 1
 
     def _serve_notices(self) -> None:
         crew, engine = self._crew, self._engine

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import operator
+import os
 import signal
 from multiprocessing import get_start_method
 
@@ -41,36 +42,33 @@ def held_back_in(process: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def put_off() -> Iterator[None]:
-    """Parent: signals that come meanwhile are handled afterwards, since a handler may raise, and no process is to be started
-    that nobody knows of. But not where one comes again: what is being done may hang."""
-    all_handlers = [(number, signal.getsignal(number)) for number in signal.valid_signals()]
-    handlers: dict[int, Any] = {number: handler for number, handler in all_handlers if callable(handler)}
+    """Parent: an interrupt that comes meanwhile is felt afterwards, so that none comes between the start of a process and its
+    registration. Only the second is felt at once: what is being done may hang."""
+    handler = signal.getsignal(signal.SIGINT)
+    here, is_over = os.getpid(), False
     came: list[tuple[int, Any]] = []
 
     def note(number: int, frame: Any) -> None:
         came.append((number, frame))
-        if len({number for number, _ in came}) < len(came):
+        # Wherever else this is still set by chance, as in a child that another thread forks just now, it is the handler.
+        if is_over or len(came) > 1 or os.getpid() != here:
             handle()
 
     def handle() -> None:
-        if came:
-            number, frame = came.pop(0)
-            try:
-                handlers[number](number, frame)
-            finally:
-                handle()
+        while came:
+            handler(*came.pop(0))  # type: ignore[operator, misc]
 
     try:
-        for number in handlers:
-            signal.signal(number, note)
+        is_set = callable(handler) and signal.signal(signal.SIGINT, note) is handler
     except ValueError:
         # Only the main thread handles them, of the main interpreter.
-        handlers.clear()
+        is_set = False
     try:
         yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        is_over = True
+        if is_set and signal.getsignal(signal.SIGINT) is note:
+            signal.signal(signal.SIGINT, handler)
         handle()
 
 

@@ -270,6 +270,8 @@ class MapResult(ApplyResult, _standard.MapResult):  # type: ignore[type-arg]
         self._values: list[Any] = []
         self._error: Optional[BaseException] = None
         self._lock = threading.Lock()
+        #: The thread that has it.
+        self._collector: Optional[int] = None
 
     def _begin_all(self, tasks: list[Any]) -> None:
         self._tasks = tasks
@@ -295,11 +297,17 @@ class MapResult(ApplyResult, _standard.MapResult):  # type: ignore[type-arg]
 
     def _collect(self, deadline: Optional[float]) -> Optional[Outcome]:
         remaining = left(deadline)
+        if self._collector == threading.get_ident():
+            if remaining == 0:
+                return None
+            raise RuntimeError("this thread is waiting for the map that it asks for, in a signal's handler")
         if not self._lock.acquire(timeout=-1 if remaining is None else remaining):
             return None
         try:
+            self._collector = threading.get_ident()
             return self._outcome or self._collect_locked(deadline)
         finally:
+            self._collector = None
             self._lock.release()
 
     def _collect_locked(self, deadline: Optional[float]) -> Optional[Outcome]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import multiprocessing
 import queue
@@ -337,3 +338,14 @@ def test_input_that_waits_for_what_comes_after_it_is_told_so(pool: procpool.Pool
     assert next(results) == 1
     with pytest.raises(RuntimeError, match="the input of this iterator waits for a result that comes after it"):
         next(results)
+
+
+@BOTH
+def test_a_pool_is_collected_though_its_iterator_was_not_read_to_its_end(name: str) -> None:
+    pool = procpool.Pool(1)
+    children = list(pool._pool)
+    results = getattr(pool, name)(tasks.same, range(5))
+    next(results)
+    with pytest.warns(ResourceWarning, match="unclosed running multiprocessing pool"):
+        del pool, results
+        wait_until(lambda: gc.collect() is None or children[0].exitcode is not None, "the pool is ended")

@@ -1,6 +1,6 @@
 //! The caller's end of one task in Python.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,8 @@ pub(crate) struct Task {
     taken: Mutex<Option<Outcome>>,
     /// The thread that is about to fill it in.
     reader: AtomicUsize,
+    /// Whether somebody was interrupted so.
+    was_interrupted: AtomicBool,
     function: Py<Function>,
     host: Arc<Host>,
 }
@@ -62,6 +64,7 @@ impl Task {
             ended: OnceLock::new(),
             taken: Mutex::default(),
             reader: AtomicUsize::default(),
+            was_interrupted: AtomicBool::default(),
             function,
             host,
         };
@@ -142,20 +145,33 @@ impl Task {
         let Some(outcome) = task.take(py) else { return Ok(None) };
         let is_small = matches!(&outcome, Outcome::Returned(payload) if payload.lease().is_none());
         task.reader.store(this_thread(), Ordering::Relaxed);
-        let read = task.read(py, &outcome);
+        let (ended, interrupt) = task.read_once_or_twice(py, &outcome);
         task.reader.store(0, Ordering::Relaxed);
-        let ended = match read {
-            Ok(ended) => ended,
-            Err(error) if is_interrupt(py, &error) => {
-                // The caller's, not the task's: the next one reads the outcome again.
-                *task.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-                return Err(error);
-            }
-            Err(error) => (false, error.into_value(py).into_any()),
+        let Some(ended) = ended else {
+            // The next one reads it again.
+            *task.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+            return interrupt.map_or(Ok(None), Err);
         };
         // SAFETY: not tracked since `new`, and here comes only who has taken the outcome for good, which is one caller.
         unsafe { ffi::PyObject_GC_Track(slf.as_ptr().cast()) };
-        Ok(Some((task.ended.get_or_init(|| ended), is_small)))
+        let ended = task.ended.get_or_init(|| ended);
+        interrupt.map_or(Ok(Some((ended, is_small))), Err)
+    }
+
+    /// Reads an outcome. In the main thread an error may be a signal handler's and not the outcome's own, which shows in a
+    /// second reading: then it is the caller's. What is not meant to be caught is so without one, but not twice.
+    fn read_once_or_twice(&self, py: Python<'_>, outcome: &Outcome) -> (Option<Ended>, Option<PyErr>) {
+        let own = |error: PyErr| (false, error.into_value(py).into_any());
+        match self.read(py, outcome) {
+            Ok(ended) => (Some(ended), None),
+            Err(error) if !is_main_thread() => (Some(own(error)), None),
+            Err(error) if error.is_instance_of::<PyException>(py) => match self.read(py, outcome) {
+                Ok(ended) => (Some(ended), Some(error)),
+                Err(error) => (Some(own(error)), None),
+            },
+            Err(error) if self.was_interrupted.swap(true, Ordering::Relaxed) => (Some(own(error)), None),
+            Err(error) => (None, Some(error)),
+        }
     }
 
     fn read(&self, py: Python<'_>, outcome: &Outcome) -> PyResult<Ended> {
@@ -183,11 +199,10 @@ impl Task {
     }
 }
 
-/// Whether this is what a signal's handler raised: these run in the main thread, whose number is the process's.
-fn is_interrupt(py: Python<'_>, error: &PyErr) -> bool {
+/// Whether this thread handles signals: the main one, whose number is the process's.
+fn is_main_thread() -> bool {
     // SAFETY: `gettid` has no precondition.
-    let thread = unsafe { libc::gettid() };
-    !error.is_instance_of::<PyException>(py) && thread.cast_unsigned() == std::process::id()
+    unsafe { libc::gettid() }.cast_unsigned() == std::process::id()
 }
 
 thread_local! {
