@@ -56,14 +56,6 @@ class Task:
     def notify(self, notice: Callable[[], object]) -> None:
         """Leaves `notice` for the thread that reads the pool's notices, once the task has ended."""
 
-    @property
-    def ticket(self) -> Optional[int]:
-        """The task's number in its pool; `None` once its outcome was taken."""
-
-    @property
-    def function(self) -> Function:
-        """What it calls."""
-
 def take_values(tasks: list[Any], start: int, end: int, values: list[Any]) -> int:
     """Takes values out of `tasks`, from `start` to `end`, and leaves `None` in their places. Gives where it stopped: at
     `end`, at what is no task, has not ended, or ended with an error, and after what was so big that others should have

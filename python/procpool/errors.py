@@ -157,7 +157,8 @@ class Terminated(RuntimeError):
 
 
 class PoolBroken(BrokenProcessPool):
-    """The pool gave up: its workers died one after the other without finishing a task, or none could be started."""
+    """The pool gave up: its workers died one after the other without finishing a task, or none could be started. Also the end of
+    a single task whose result a worker wrote over; then the pool goes on, and the message says so."""
 
 
 class SandboxError(RuntimeError):

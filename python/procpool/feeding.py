@@ -56,7 +56,8 @@ class Feeders:
             if iterator is not None and iterator._length is None:
                 from .errors import Terminated
 
-                iterator._append(FailedInput(Terminated(), engine))
+                error = Terminated("the pool was terminated before all of this iterator's input was read")
+                iterator._append(FailedInput(error, engine))
                 iterator._end_input()
 
     def are_at_work(self) -> bool:

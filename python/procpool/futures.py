@@ -126,8 +126,8 @@ class ProcessPoolExecutor(Calls, Executor):
         self._engine: Optional[_procpool.Engine] = None
         self._crew: Optional[Crew] = None
         self._cancels_pending = False
-        #: Processes that leave their children to their own: only with a method that copies nothing of this process
-        #: may there be more of them when other threads run.
+        #: Whether workers are started one by one, as they are needed. Not with fork: a later one would copy locks that other
+        #: threads hold at that moment.
         self._grows = self._mp_context.get_start_method(allow_none=False) != "fork"
 
     # ---- tasks ----

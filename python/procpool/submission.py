@@ -51,9 +51,6 @@ LOOK_AGAIN = 0.02
 class FailedTask:
     """Stands in the place of a task that could not be sent."""
 
-    function = None
-    ticket = None
-
     def __init__(self, error: BaseException, engine: Optional[_procpool.Engine] = None) -> None:
         self.error = error
         self._outcome: Outcome = (False, error)

@@ -7,7 +7,6 @@ import faulthandler
 import itertools
 import os
 import select
-import sys
 import traceback
 from multiprocessing import reduction
 
@@ -288,8 +287,3 @@ def check_place(context: Any) -> None:
         raise RuntimeError(
             f"pools within workers of pools, {depth} deep: no deeper, since every level multiplies the processes"
         )
-
-
-def interpreter_is_ending() -> bool:
-    """Whether no process can be started any more."""
-    return sys.is_finalizing()

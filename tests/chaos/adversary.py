@@ -98,11 +98,13 @@ class Adversary:
     def _send(self, pid: int, number: signal.Signals) -> None:
         try:
             pidfd = os.pidfd_open(pid)
-            is_ours = os.getsid(pid) == self._session
-            start = Process.of(pid).start
         except OSError:
             # It has ended meanwhile.
             return
+        try:
+            is_ours, start = os.getsid(pid) == self._session, Process.of(pid).start
+        except OSError:
+            is_ours, start = False, 0
         if is_ours:
             # The number stands for the process that was looked at, as long as the descriptor is open.
             os.write(self._log, f"{time.monotonic()} {int(number)} {pid} {start}\n".encode())

@@ -27,7 +27,7 @@ impl Function {
     }
 }
 
-/// How a function is called with what came along. The numbers are `procpool.calls` in Python.
+/// How a function is called with what came along. The numbers are those of `procpool.submission` in Python.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Call {

@@ -350,16 +350,4 @@ impl Task {
             leave();
         }
     }
-
-    /// The task's number in its pool; `None` once its outcome was taken.
-    #[getter]
-    fn ticket(&self) -> Option<u64> {
-        self.task().as_ref().map(engine::Task::ticket)
-    }
-
-    /// What it calls.
-    #[getter]
-    fn function(&self, py: Python<'_>) -> Py<Function> {
-        self.function.clone_ref(py)
-    }
 }

@@ -1,6 +1,7 @@
 //! A pool's calls with choices: what they may cost, how they are cut and read ahead.
 
 use std::iter;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use procpool_engine::{Deadline, Limits, Parts, Task};
@@ -154,7 +155,7 @@ impl<'p> Options<'p> {
         I: IntoIterator<Item = A>,
     {
         let items = items.into_iter();
-        let guided = |count| Guided::new(count, self.pool.workers);
+        let guided = |count| Guided::new(count, self.pool.workers.load(Ordering::Relaxed));
         match (self.chunk_size, items.size_hint()) {
             (Some(size), _) => MapResult::submit(self, function, items, iter::repeat(size)),
             (None, (least, most)) if most == Some(least) => {
@@ -200,7 +201,9 @@ impl<'p> Options<'p> {
 
     /// Chunks that `imap` has under way at most.
     pub(crate) fn imap_chunks_ahead(&self) -> usize {
-        self.buffer_size.map_or(AHEAD * self.pool.workers, |items| items / self.imap_chunk()).max(1)
+        self.buffer_size
+            .map_or(AHEAD * self.pool.workers.load(Ordering::Relaxed), |items| items / self.imap_chunk())
+            .max(1)
     }
 
     /// Encodes a request and submits it.

@@ -1,6 +1,7 @@
 //! The pool, and how one is built.
 
 use std::ffi::OsString;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use procpool_engine::launch::ZygoteLauncher;
@@ -31,7 +32,8 @@ use crate::worker::Setup;
 #[derive(Debug)]
 pub struct Pool {
     pub(crate) engine: engine::Pool,
-    pub(crate) workers: usize,
+    /// How many there should be.
+    pub(crate) workers: AtomicUsize,
 }
 
 /// How a pool is to be. Made by [`Pool::builder`].
@@ -218,7 +220,7 @@ impl Builder {
             &Parts { head: &head, tail: &[], buffers: &buffers },
             |descriptors| Ok(Box::new(ZygoteLauncher::new(environment, descriptors)?)),
         )?;
-        Ok(Pool { engine, workers })
+        Ok(Pool { engine, workers: workers.into() })
     }
 }
 
@@ -358,7 +360,7 @@ impl Pool {
     }
 
     /// What everybody in the pool is doing: each worker and its process, each task that has not ended, the queue, the
-    /// supervisor. For people: print it. It waits for nobody, so a pool that is stuck can still be asked.
+    /// supervisor. For people: print it. It waits for no lock for longer than a moment, so a pool that is stuck can still be asked.
     ///
     /// Functions registered by [`macro@crate::task`] are named, others by their address in the program, which
     /// `addr2line -Cfe PROGRAM ADDRESS` translates.
@@ -407,7 +409,9 @@ impl Pool {
     /// # Errors
     /// [`Error::Workers`](crate::Error::Workers) for 0 or too many.
     pub fn resize(&self, workers: usize) -> Result<()> {
-        Ok(self.engine.resize(workers)?)
+        self.engine.resize(workers)?;
+        self.workers.store(workers, Ordering::Relaxed);
+        Ok(())
     }
 
     /// For tests of the pool itself: the next `deaths` workers that come to `point` kill themselves there.

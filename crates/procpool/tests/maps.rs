@@ -99,6 +99,21 @@ fn without_a_chunk_size_few_items_keep_all_workers_busy() {
 }
 
 #[test]
+fn chunks_are_cut_for_as_many_workers_as_there_are_now() {
+    let story = Story::begin();
+    let pool = story.pool(1);
+    pool.map(square, 0..100_000).unwrap();
+    let for_one = pool.stats().accepted;
+    pool.resize(4).unwrap();
+    pool.map(square, 0..100_000).unwrap();
+    assert!(
+        pool.stats().accepted - for_one > 3 * for_one,
+        "{for_one} for one worker, then {:?}",
+        pool.stats()
+    );
+}
+
+#[test]
 fn without_a_chunk_size_a_death_costs_its_chunk() {
     let story = Story::begin();
     let pool = story.pool(2);
