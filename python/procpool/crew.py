@@ -85,6 +85,8 @@ class Crew:
         self._make_process = make_process
         self._on_death = on_death
         self._sandbox = sandbox
+        #: The last that was about to be started.
+        self._starting: Any = None
         self._seated: dict[int, _Seated] = {}
         self._words = _make_words()
         self._last_words: deque[tuple[int, str]] = deque(maxlen=_OBITUARIES)
@@ -173,28 +175,25 @@ class Crew:
             seat, descriptors, self._sandbox, self._words, place, installation.is_installed()
         )
         process = self._make_process(attachment)
-        # Before it is started: whatever comes then, it is known.
-        self.processes.append(process)
+        # Whatever comes then, it is known.
+        self._starting = process
         try:
             start_process(process)
+            attachment.announce()
+            self.processes.append(process)
         except BaseException:
             attachment.disown()
-            self._undo(process)
+            _undo(process)
             raise
-        attachment.announce()
+        finally:
+            self._starting = None
         return process
-
-    def _undo(self, process: Any) -> None:
-        """Its start has failed, or has been interrupted when it had begun."""
-        if getattr(process, "pid", None) is not None:
-            process.kill()
-            process.join()
-        self.processes.remove(process)
 
     def _abandon(self) -> None:
         """The pool could not be made: ends what was started."""
-        for process in list(self.processes):
-            self._undo(process)
+        for process in {*self.processes, self._starting}:
+            _undo(process)
+        self.processes.clear()
         for seated in self._seated.values():
             seated.close()
         self._close()
@@ -354,6 +353,13 @@ def start_process(process: Any) -> None:
     finally:
         if is_daemon is not None:
             config["daemon"] = is_daemon
+
+
+def _undo(process: Any) -> None:
+    """Its start has failed, or was interrupted when it had begun."""
+    if getattr(process, "pid", None) is not None:
+        process.kill()
+        process.join()
 
 
 def _fork_server_of(process: Any) -> Optional[int]:

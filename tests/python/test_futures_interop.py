@@ -143,7 +143,7 @@ def test_callbacks_are_called_though_their_thread_could_not_be_started_once(
 
 def test_a_callback_that_would_end_the_thread_ends_no_other_callback(tmp_path: Any) -> None:
     program = """
-        import concurrent.futures, procpool, sys
+        import concurrent.futures, procpool, sys, tasks
 
         def interrupt(future):
             raise KeyboardInterrupt("told of")
@@ -151,10 +151,11 @@ def test_a_callback_that_would_end_the_thread_ends_no_other_callback(tmp_path: A
         if __name__ == "__main__":
             executor = procpool.ProcessPoolExecutor(1)
             # Threads leave without a word by the one, and with a traceback by the other.
-            for end in (lambda future: sys.exit(), interrupt):
-                executor.submit(abs, -1).add_done_callback(end)
+            for gate, end in [("one", lambda future: sys.exit()), ("other", interrupt)]:
+                executor.submit(tasks.wait_for_file, gate).add_done_callback(end)
                 future = executor.submit(abs, -2)
                 future.add_done_callback(lambda future: sys.stdout.write("called\\n"))
+                open(gate, "w").close()
                 sys.stdout.write(f"{len(concurrent.futures.wait([future]).done)}\\n")
     """
     finished = run(tmp_path, program)

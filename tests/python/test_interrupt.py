@@ -167,7 +167,7 @@ INTERRUPTED_START = """
 
     if __name__ == "__main__":
         context.Process = Interrupted
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
         {body}
 """
 
