@@ -85,8 +85,6 @@ class Crew:
         self._make_process = make_process
         self._on_death = on_death
         self._sandbox = sandbox
-        #: The last that was about to be started.
-        self._starting: Any = None
         self._seated: dict[int, _Seated] = {}
         self._words = _make_words()
         self._last_words: deque[tuple[int, str]] = deque(maxlen=_OBITUARIES)
@@ -175,23 +173,20 @@ class Crew:
             seat, descriptors, self._sandbox, self._words, place, installation.is_installed()
         )
         process = self._make_process(attachment)
-        # Whatever comes then, it is known.
-        self._starting = process
         try:
             start_process(process)
             attachment.announce()
             self.processes.append(process)
         except BaseException:
             attachment.disown()
+            # Perhaps a signal's handler raised it, when the process was there and nobody knew of it.
             _undo(process)
             raise
-        finally:
-            self._starting = None
         return process
 
     def _abandon(self) -> None:
         """The pool could not be made: ends what was started."""
-        for process in {*self.processes, self._starting}:
+        for process in self.processes:
             _undo(process)
         self.processes.clear()
         for seated in self._seated.values():
