@@ -187,8 +187,10 @@ class Crew:
     def _abandon(self) -> None:
         """The pool could not be made: ends what was started."""
         for process in self.processes:
-            _undo(process)
-        self.processes.clear()
+            if process.exitcode is None:
+                process.terminate()
+        for process in self.processes:
+            process.join()
         for seated in self._seated.values():
             seated.close()
         self._close()

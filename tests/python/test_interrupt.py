@@ -153,7 +153,7 @@ def test_an_interrupt_while_workers_start_is_not_theirs(tmp_path: Path, start_me
 
 
 INTERRUPTED_START = """
-    import itertools, multiprocessing, procpool, signal, sys, tasks
+    import itertools, multiprocessing, os, procpool, signal, sys, tasks
 
     context = multiprocessing.get_context("{method}")
     starts = itertools.count()
@@ -167,7 +167,9 @@ INTERRUPTED_START = """
 
     if __name__ == "__main__":
         context.Process = Interrupted
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+        # A forked worker has it too, and may be told to end before it has anything else.
+        parent = os.getpid()
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(3) if os.getpid() == parent else os._exit(3))
         {body}
 """
 
