@@ -32,6 +32,8 @@ def main() -> int:
         return 0
     # As Ctrl-C does it: by an exception, so that everything that was started is ended.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell's background job ignores Ctrl-C, and so would all that is started here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["FAULTS_SLACK"] = str(options.slack)
     lock = threading.Lock()
 
