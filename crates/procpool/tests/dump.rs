@@ -37,7 +37,8 @@ fn a_dump_names_every_worker_and_every_task_that_has_not_ended() {
     assert_eq!(pool.apply(square, 3).unwrap(), 9);
     let held = gate.enter(&pool);
     let named = pool.apply_async(sleep_for_ever, ()).unwrap();
-    eventually("both run", || pool.stats().running == 2);
+    // A worker has its task a moment before it begins it.
+    eventually("both run", || pool.stats().workers.iter().filter(|worker| worker.age.is_some()).count() == 2);
     let queued = pool.options().deadline(PATIENCE * 100).apply_async(square, 4).unwrap();
     let dump = pool.dump();
     println!("{dump}");
@@ -192,7 +193,7 @@ fn a_program_can_be_asked_by_a_signal() {
         };
         let pool = Pool::new(1).unwrap();
         let held = pool.apply_async(sleep_for_ever, ()).unwrap();
-        eventually("it runs", || pool.stats().running == 1);
+        eventually("it runs", || pool.stats().workers.iter().any(|worker| worker.age.is_some()));
         say("ready");
         let mut number = 0;
         // SAFETY: both live.
