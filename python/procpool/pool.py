@@ -204,8 +204,8 @@ class Pool(Calls, _standard.Pool):  # type: ignore[misc]
         self._check_running()
         if processes < 1:
             raise ValueError("Number of processes must be at least 1")
+        self._crew.resize(self._engine, processes)
         self._processes = processes
-        self._repopulate_pool()
 
     def stats(self) -> Stats:
         """What the pool does now."""

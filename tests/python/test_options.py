@@ -393,6 +393,12 @@ def _ends(pool: procpool.Pool) -> tuple[int, int, int]:
     return stats.accepted, stats.done, stats.failed
 
 
+def test_a_size_that_cannot_be_is_refused_and_changes_nothing(pool: procpool.Pool) -> None:
+    with pytest.raises(ValueError, match="a pool has from 1 to"):
+        pool.resize(1_000_000)
+    assert pool._processes == 2 and pool.map(tasks.same, range(4), 1) == [0, 1, 2, 3]
+
+
 def _ages(pool: procpool.Pool) -> list[Optional[float]]:
     """Of the present tasks of those workers that are known."""
     return [worker.current_age for worker in pool.stats().workers]

@@ -95,7 +95,8 @@ struct WorkerDump {
 }
 
 impl Pool {
-    /// What everybody in the pool is doing. Waits for no lock for longer than a moment, so it may be called when all else hangs.
+    /// What everybody in the pool is doing. Waits for no lock for longer than a moment, so it may be called when all else
+    /// hangs.
     pub fn dump(&self) -> Dump {
         let shared = self.shared();
         let mut dump = Dump {

@@ -154,15 +154,15 @@ impl Region {
 
     /// A seat; `None` beyond the last.
     pub(crate) fn seat(&self, seat: u32) -> Option<&Seat> {
-        // SAFETY: see `view`; there are `SEATS` seats.
         ((seat as usize) < SEATS)
+            // SAFETY: see `view`; there are `SEATS` seats.
             .then(|| unsafe { self.view(self.layout.seats + u64::from(seat) * size_of::<Seat>() as u64) })
     }
 
     /// A slot; `None` beyond the last.
     pub(crate) fn slot(&self, slot: u32) -> Option<&Slot> {
-        // SAFETY: see `view`; there are `geometry.slots` slots.
         (u64::from(slot) < self.layout.geometry.slots)
+            // SAFETY: see `view`; there are `geometry.slots` slots.
             .then(|| unsafe { self.view(self.layout.slots + u64::from(slot) * size_of::<Slot>() as u64) })
     }
 
