@@ -71,15 +71,18 @@ _MODULES = ("errors", "futures", "pool")
 
 
 def __getattr__(name: str) -> Any:
-    import importlib
-
     if name in _MODULES:
-        return importlib.import_module(f".{name}", __name__)
+        return _imported(name)
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_LATER.get(name, 'errors')}", __name__), name)
+    value = getattr(_imported(_LATER.get(name, "errors")), name)
     globals()[name] = value
     return value
+
+
+def _imported(module: str) -> Any:
+    # The statement's own function: `importlib` takes as long as three modules of this package.
+    return __import__(f"{__name__}.{module}", fromlist=["*"])
 
 
 def __dir__() -> list[str]:

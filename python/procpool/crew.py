@@ -15,7 +15,7 @@ from collections import deque
 from multiprocessing import process as mp_process
 from multiprocessing.connection import wait
 
-from . import _procpool, installation, interrupts, pickling, stacks, worker
+from . import _procpool, interrupts, pickling, stacks, worker
 from .deadlines import left
 
 TYPE_CHECKING = False
@@ -169,9 +169,7 @@ class Crew:
         return self._try_to_start(seat, descriptors, place)
 
     def _try_to_start(self, seat: int, descriptors: tuple[int, ...], place: Optional[int]) -> Any:
-        attachment = worker.Attachment(
-            seat, descriptors, self._sandbox, self._words, place, installation.is_installed()
-        )
+        attachment = worker.Attachment(seat, descriptors, self._sandbox, self._words, place)
         process = self._make_process(attachment)
         try:
             start_process(process)

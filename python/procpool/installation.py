@@ -35,11 +35,6 @@ class _PoolModule(types.ModuleType):
     Pool = _Pool()
 
 
-def is_installed() -> bool:
-    """Whether `install` is in force."""
-    return bool(_replaced)
-
-
 def install() -> None:
     """Makes `multiprocessing.Pool`, every context's `Pool`, `multiprocessing.pool.Pool` and
     `concurrent.futures.ProcessPoolExecutor` procpool's, also in modules that have imported them before."""
@@ -47,7 +42,7 @@ def install() -> None:
         return
     import concurrent.futures.process
 
-    from . import futures, pool
+    from . import futures, pool, worker
 
     standard_pool = vars(multiprocessing.pool)["Pool"]
     standard_executor = concurrent.futures.process.ProcessPoolExecutor
@@ -60,10 +55,14 @@ def install() -> None:
             elif value is standard_pool:
                 _replace(namespace, name, value, pool.Pool)
     multiprocessing.pool.__class__ = _PoolModule
+    worker.is_installed = True
 
 
 def uninstall() -> None:
     """Undoes `install`."""
+    from . import worker
+
+    worker.is_installed = False
     multiprocessing.pool.__class__ = types.ModuleType
     vars(multiprocessing.pool).pop("_instead", None)
     replaced, _replaced[:] = _replaced[:], []

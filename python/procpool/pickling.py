@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import array
 import copyreg
-import importlib.util
 import io
 import pickle
 import sys
@@ -170,6 +169,8 @@ def is_by_value(function: Callable[..., Any]) -> bool:
 
 def has_cloudpickle() -> bool:
     """Whether it is installed."""
+    import importlib.util
+
     return importlib.util.find_spec("cloudpickle") is not None
 
 

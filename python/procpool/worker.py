@@ -32,6 +32,9 @@ depth = 0
 #: Whether this process is in a sandbox in which no program can be started.
 _forbids_programs = False
 
+#: Whether procpool is in the place of the standard library's pools here (`installation`), and so in this process's workers.
+is_installed = False
+
 #: How an initializer's exception begins in the last words.
 _EXCEPTION = b"exception:"
 
@@ -49,7 +52,6 @@ class Attachment:
         sandbox: Optional[_procpool.Sandbox],
         words: Optional[int],
         stacks: Optional[int],
-        is_installed: bool,
     ) -> None:
         self.seat = seat
         self.descriptors = descriptors
