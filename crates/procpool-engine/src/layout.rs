@@ -9,6 +9,7 @@ use crate::queue::{self, Head, Levels};
 use crate::slot::{Event, Word};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
 use crate::wake::{Bed, Idlers, SEATS};
+use crate::wakeup::{Cost, Rung};
 
 /// Bytes of payload that a slot holds itself. With up to 24 of them a task touches one cache line of its slot.
 pub(crate) const INLINE: usize = 216;
@@ -26,7 +27,7 @@ pub(crate) const NOTE: usize = 1536;
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"procpool");
 
 /// Changes whenever this file does: parent and worker may come from different builds.
-pub(crate) const VERSION: u64 = 1;
+pub(crate) const VERSION: u64 = 2;
 
 const PAGE: u64 = 4096;
 
@@ -60,7 +61,9 @@ pub(crate) struct Seat {
     pub(crate) bed: Bed,
     /// From the parent: leave after the present task.
     pub(crate) dismissed: AtomicU32,
-    _line: [u8; 120],
+    /// Who rang last.
+    pub(crate) rung: Rung,
+    _line: [u8; 104],
     /// From the worker, see [`crate::seat`].
     pub(crate) status: AtomicU32,
     /// Length of the note.
@@ -90,6 +93,8 @@ pub(crate) struct Header {
     pub(crate) fault: AtomicU32,
     /// The collector sleeps here.
     pub(crate) collector: AtomicU32,
+    /// From workers: what it costs to wake one.
+    pub(crate) wakeup: Cost,
     pub(crate) small_high: AtomicU64,
     pub(crate) large_high: AtomicU64,
     pub(crate) push: PushLine,
@@ -129,7 +134,7 @@ pub(crate) struct RulesWords {
     pub(crate) tasks: AtomicU64,
     /// Bytes of its own memory after which a worker leaves; 0 for no limit.
     pub(crate) memory: AtomicU64,
-    /// Nanoseconds that an idle worker spins before it sleeps.
+    /// Whether an idle worker looks for work before it sleeps: 1 or 0.
     pub(crate) spin: AtomicU64,
     /// The host's set-up data: offset of the block, length of its head, length of the whole.
     pub(crate) setup: AtomicU64,

@@ -83,6 +83,8 @@ mod supervisor;
 mod task;
 #[cfg(not(loom))]
 mod view;
+#[cfg(not(loom))]
+mod wakeup;
 #[cfg(all(test, shuttle))]
 mod whole;
 #[cfg(not(loom))]

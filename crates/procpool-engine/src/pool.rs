@@ -11,7 +11,7 @@ use crate::collect;
 use crate::faults::{Point, point};
 use crate::launch::{Descriptors, Launcher};
 use crate::layout::Geometry;
-use crate::os::{poll, process, signal};
+use crate::os::{cpu, poll, process, signal};
 use crate::outcome::{Breakdown, Failure, Refusal};
 use crate::payload::{self, Parts};
 use crate::policy::RestartIntensity;
@@ -313,9 +313,10 @@ impl Shared {
 
 pub(crate) fn shared(region: Region, poke: OwnedFd, setup: Setup, config: Config) -> Shared {
     let seats = u32::try_from(config.workers).expect("at most `MAX_WORKERS`");
-    let cpus = process::usable_cpus();
+    let cpus = cpu::usable();
     region.idlers().set_workers(config.workers, cpus);
-    let spin = Spin::of_pool(config.spin, cpus);
+    // On one CPU whoever looks keeps from running what it waits for.
+    let spin = Spin::new(config.spin && cpus > 1);
     Shared {
         books: Mutex::new(Books::new(&region)),
         grace: Mutex::new(config.grace),
@@ -372,7 +373,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether callers look before they sleep, and how long workers are told to, in nanoseconds.
+    /// Whether callers look before they sleep, and whether workers are told to.
     fn looks(spin: bool) -> (bool, u64) {
         let (region, _) = Region::create("test", Geometry::largest(1 << 30)).unwrap();
         let setup = write_setup(&region, &Parts::default()).unwrap();
@@ -385,14 +386,14 @@ mod tests {
     #[test]
     fn a_pool_that_is_not_to_spin_does_not_and_others_do_where_there_are_cpus() {
         assert_eq!(looks(false), (false, 0));
-        let (callers, workers) = looks(true);
-        assert_eq!((callers, workers > 0), (process::usable_cpus() > 1, process::usable_cpus() > 1));
+        let has_several = cpu::usable() > 1;
+        assert_eq!(looks(true), (has_several, has_several.into()));
     }
 
     #[test]
     fn a_pool_of_a_process_that_is_bound_to_one_cpu_does_not_spin() {
         let bound = || {
-            process::bind_to_one_cpu();
+            cpu::bind_to_one();
             looks(true)
         };
         assert_eq!(thread::spawn(bound).join().unwrap(), (false, 0));

@@ -17,6 +17,7 @@ use crate::queue::Queue;
 use crate::sync::AtomicU32;
 use crate::sync::Ordering;
 use crate::wake::{Idlers, SEATS};
+use crate::wakeup::Cost;
 
 /// How far a pool is in its life, as workers see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +133,10 @@ impl Region {
 
     pub(crate) fn set_phase(&self, phase: Phase) {
         self.header().phase.store(phase as u32, Ordering::SeqCst);
+    }
+
+    pub(crate) fn wakeup(&self) -> &Cost {
+        &self.header().wakeup
     }
 
     pub(crate) fn idlers(&self) -> &Idlers {

@@ -73,6 +73,12 @@ impl Seat {
         self.finished.store(self.finished.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
     }
 
+    /// Whoever appointed this worker, which sleeps: wakes it.
+    pub(crate) fn call(&self) {
+        self.rung.note();
+        self.bed.ring();
+    }
+
     /// What the worker runs or is about to claim.
     pub(crate) fn current(&self) -> Option<Entry> {
         let current = self.current.load(Ordering::Acquire);

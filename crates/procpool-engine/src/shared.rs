@@ -131,7 +131,7 @@ impl Shared {
         let (rules, config) = (&self.region.header().rules, &self.config);
         rules.tasks.store(config.tasks_per_worker.unwrap_or(0), Ordering::Relaxed);
         rules.memory.store(config.memory_soft.unwrap_or(0), Ordering::Relaxed);
-        rules.spin.store(self.spin.most().as_nanos().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+        rules.spin.store((!self.spin.is_off()).into(), Ordering::Relaxed);
         rules.setup.store(self.setup.block.offset, Ordering::Relaxed);
         rules.setup_head.store(self.setup.head, Ordering::Relaxed);
         rules.setup_length.store(self.setup.block.length, Ordering::Relaxed);

@@ -13,8 +13,8 @@ use crate::crew::{Berth, Member};
 use crate::faults::{Point, point};
 use crate::launch::{ExitStatus, Launcher};
 use crate::layout::Seat;
+use crate::os::cpu;
 use crate::os::poll::{self, PollFd, PollFlags};
-use crate::os::process;
 use crate::outcome::{Breakdown, Death, Failure};
 use crate::policy::Obituaries;
 use crate::region::Phase;
@@ -196,7 +196,7 @@ impl Supervisor {
     fn resize(&mut self, target: usize) {
         self.target = target;
         self.shared.seats.fetch_max(target as u32, Ordering::SeqCst);
-        self.shared.region.idlers().set_workers(target, process::usable_cpus());
+        self.shared.region.idlers().set_workers(target, cpu::usable());
         for seat in target..self.crew.len() {
             if let Some(seat) = self.shared.region.seat(seat as u32) {
                 seat.dismissed.store(1, Ordering::SeqCst);

@@ -90,7 +90,7 @@ impl Task {
     /// interrupted, and every second. Where it says no, the wait is over.
     pub fn wait_while(&self, timeout: Option<Duration>, go_on: impl FnMut() -> bool) -> bool {
         let shared = &self.occupied().shared;
-        shared.spin.look(|| self.is_ended(), || !shared.has_backlog())
+        shared.spin.look(|| shared.region.wakeup().worth(), || self.is_ended(), || !shared.has_backlog())
             || self.nap(timeout)
             || self.sleep(timeout.and_then(|span| Instant::now().checked_add(span)), go_on)
     }

@@ -11,7 +11,7 @@ use crate::faults::{Point, point, watch};
 use crate::launch::Attachment;
 use crate::layout::{Seat, Slot};
 use crate::os::poll::{self, PollFd, PollFlags};
-use crate::os::{process, signal};
+use crate::os::{clock, process, signal};
 use crate::payload::{self, KEPT, NO_ROOM, Parts, Place, RAISED, RETURNED, TIMED};
 use crate::queue::{Cursor, Queue};
 use crate::region::{Phase, Region};
@@ -21,6 +21,7 @@ use crate::seat::Status;
 use crate::slot::Ticket;
 use crate::spin::Spin;
 use crate::sync::{Ordering, thread};
+use crate::wakeup::Wakeups;
 
 /// How often a worker whose descriptor of the parent was closed asks whether its zygote lives.
 const SECOND_LOOK: Duration = Duration::from_millis(250);
@@ -36,6 +37,7 @@ pub struct Worker {
     spin: Spin,
     /// Pushers count on this worker to look at the queue.
     spinning: bool,
+    wakeups: Wakeups,
     stretch: Stretch,
     /// It was woken, and leaves the queue to others for now.
     reserve: Option<Reserve>,
@@ -106,7 +108,7 @@ impl Worker {
             tasks: words.tasks.load(Ordering::Relaxed),
             memory: words.memory.load(Ordering::Relaxed),
         };
-        let spin = Duration::from_nanos(words.spin.load(Ordering::Relaxed));
+        let spin = Spin::new(words.spin.load(Ordering::Relaxed) != 0);
         let allocator = Allocator::worker(&region, seat);
         let worker = Self {
             region,
@@ -115,8 +117,9 @@ impl Worker {
             cursor: Cursor::default(),
             allocator,
             rules,
-            spin: Spin::new(spin),
+            spin,
             spinning: false,
+            wakeups: Wakeups::default(),
             stretch: Stretch::default(),
             reserve: None,
             finished: 0,
@@ -247,7 +250,7 @@ impl Worker {
     fn look(&mut self) -> bool {
         self.begin_spinning();
         let queue = self.queue();
-        self.spinning && self.spin.look(|| !queue.is_empty(), || true)
+        self.spinning && self.spin.look(|| self.region.wakeup().worth(), || !queue.is_empty(), || true)
     }
 
     /// Nobody is to count on this worker: the host may take its time.
@@ -260,10 +263,17 @@ impl Worker {
     }
 
     fn sleep(&mut self) {
+        let began = clock::now();
         let queue = self.queue();
         let must_look = || !queue.is_empty() || self.is_dismissed() || self.region.phase() != Phase::Running;
         let idlers = self.region.idlers();
         let is_counted_on = idlers.sleep(self.seat, &self.words().bed, must_look);
+        if is_counted_on
+            && !self.spin.is_off()
+            && let Some(words) = self.region.seat(self.seat)
+        {
+            self.wakeups.note(began, &words.rung, self.region.wakeup());
+        }
         self.reserve = if is_counted_on { Reserve::of(idlers, &self.queue()) } else { None };
         self.spinning = is_counted_on;
     }
@@ -304,7 +314,7 @@ impl Worker {
         if let Some(seat) = self.region.idlers().pass_on(&self.queue())
             && let Some(words) = self.region.seat(seat)
         {
-            words.bed.ring();
+            words.call();
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use procpool_engine::launch::ZygoteLauncher;
-use procpool_engine::os::process;
+use procpool_engine::os::cpu;
 use procpool_engine::{self as engine, Config, Dump, Parts, RestartIntensity, Sandbox, Stats};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -75,7 +75,7 @@ impl std::fmt::Debug for Builder {
 impl Default for Builder {
     fn default() -> Self {
         Self {
-            config: Config::new(process::usable_cpus()),
+            config: Config::new(cpu::usable()),
             intensity: None,
             stack: None,
             environment: Vec::new(),

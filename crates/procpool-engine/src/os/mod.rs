@@ -5,6 +5,7 @@
 //! that is what old container profiles answer for calls that they do not know.
 
 pub mod clock;
+pub mod cpu;
 pub mod futex;
 pub mod landlock;
 pub mod memory;

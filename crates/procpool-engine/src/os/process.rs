@@ -11,7 +11,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
@@ -22,7 +21,7 @@ use super::signal;
 pub use rustix::process::Signal;
 
 #[cfg(shuttle)]
-pub(crate) use crate::whole::world::{exit_now, kill_pid, usable_cpus};
+pub(crate) use crate::whole::world::{exit_now, kill_pid};
 
 // ---------------------------------------------------------------------------------------------------------------
 // Birth
@@ -308,12 +307,6 @@ pub(crate) fn page_size() -> usize {
     usize::try_from(size).unwrap_or(4096)
 }
 
-/// How many processors this process may use at once: its affinity and its control group's quota count.
-#[cfg(not(shuttle))]
-pub fn usable_cpus() -> usize {
-    thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
 // ---------------------------------------------------------------------------------------------------------------
 // Standard streams
 // ---------------------------------------------------------------------------------------------------------------
@@ -356,17 +349,6 @@ pub fn parent_pid() -> u32 {
     rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs())
 }
 
-/// Binds the calling thread to the first CPU that it may use.
-#[cfg(all(test, not(any(loom, shuttle)), not(miri)))]
-pub(crate) fn bind_to_one_cpu() {
-    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-    let allowed = sched_getaffinity(None).expect("a thread has CPUs");
-    let first = (0..CpuSet::MAX_CPU).find(|&cpu| allowed.is_set(cpu)).expect("one at least");
-    let mut one = CpuSet::new();
-    one.set(first);
-    sched_setaffinity(None, &one).expect("it may use that one");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -393,7 +375,6 @@ mod tests {
         assert!(peak_bytes(std::process::id()) >= resident);
         assert!(matches!(state(std::process::id()).map(state_name), Some("runs" | "sleeps")));
         assert!(thread_count().unwrap() >= 1);
-        assert!(usable_cpus() >= 1);
     }
 
     #[test]
