@@ -18,7 +18,5 @@ venv=$PWD/target/venv/$version
         exit 1
     }
     rm "$log"
-    # As pip does it: where Python is told to write no files, each import would compile again.
-    "$venv/bin/python" -m compileall -q python
 } >&2
 echo "$venv/bin/python"
