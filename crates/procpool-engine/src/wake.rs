@@ -38,8 +38,9 @@ pub(crate) struct Idlers {
     words: AtomicU32,
     /// A bit for each seat.
     sleeping: [AtomicU64; WORDS],
-    /// How many workers there are beyond the CPUs.
-    spare: AtomicU32,
+    /// How many workers there should be, and how many CPUs they have.
+    workers: AtomicU32,
+    cpus: AtomicU32,
     /// 1 where tasks were short of late.
     short: AtomicU32,
 }
@@ -75,12 +76,12 @@ impl Bed {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(test)]
 impl Idlers {
     pub(crate) fn new(words: u32) -> Self {
         let sleeping = std::array::from_fn(|_| AtomicU64::new(0));
-        let [spinner, spare, short] = [0, 0, 0].map(AtomicU32::new);
-        Self { spinner, words: AtomicU32::new(words), sleeping, spare, short }
+        let [spinner, workers, cpus, short] = [0, 0, 0, 0].map(AtomicU32::new);
+        Self { spinner, words: AtomicU32::new(words), sleeping, workers, cpus, short }
     }
 }
 
@@ -94,14 +95,25 @@ impl Idlers {
     /// Parent: how many workers there should be, and how many CPUs they have.
     pub(crate) fn set_workers(&self, workers: usize, cpus: usize) {
         self.set_seats(workers);
-        let spare = u32::try_from(workers.saturating_sub(cpus)).expect("at most SEATS workers");
-        self.spare.store(spare, Ordering::Relaxed);
+        let stored = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        self.workers.store(stored(workers), Ordering::Relaxed);
+        self.cpus.store(stored(cpus), Ordering::Relaxed);
     }
 
-    /// Whether as many workers are awake as there are CPUs, besides the one that asks. A guess, that nothing rests on.
-    pub(crate) fn are_enough(&self) -> bool {
+    /// How many workers are awake, the one that asks included. A guess, that nothing rests on.
+    fn awake(&self) -> u32 {
         let asleep: u32 = self.words().iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum();
-        asleep < self.spare.load(Ordering::Relaxed)
+        self.workers.load(Ordering::Relaxed).saturating_sub(asleep)
+    }
+
+    /// Whether as many workers are awake as there are CPUs, besides the one that asks.
+    pub(crate) fn are_enough(&self) -> bool {
+        self.awake() > self.cpus.load(Ordering::Relaxed)
+    }
+
+    /// Whether there may be a CPU that nobody needs, where each worker that is awake has a caller that is awake as well.
+    pub(crate) fn leave_a_cpu(&self) -> bool {
+        self.awake() <= self.cpus.load(Ordering::Relaxed) / 2
     }
 
     /// Worker: whether tasks were short of late. As [`Idlers::are_enough`] it is but a guess.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::os::{clock, cpu};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::wake::Idlers;
 
 /// The least and the most that anybody looks.
 const LOOK: (Duration, Duration) = (Duration::from_micros(20), Duration::from_micros(100));
@@ -73,25 +74,35 @@ impl Rung {
 pub(crate) struct Wakeups {
     /// It does not move before that.
     next_move: u64,
+    /// It was woken on its waker's CPU, and is still there, as far as it knows.
+    is_beside_waker: bool,
 }
 
 impl Wakeups {
     /// The worker was woken, by whoever has `rung`, from a rest that began then.
-    pub(crate) fn note(&mut self, began: u64, rung: &Rung, cost: &Cost) {
+    pub(crate) fn note(&mut self, began: u64, rung: &Rung, cost: &Cost, idlers: &Idlers) {
         let now = clock::now();
         let (rung_at, waker) = (rung.at.load(Ordering::Relaxed), rung.on.load(Ordering::Relaxed));
-        if waker != cpu::current() {
-            // Else there was no sleep to be woken from.
-            if (began..now).contains(&rung_at) {
-                cost.learn(Duration::from_nanos(now - rung_at));
-            }
-        } else if now >= self.next_move && Duration::from_nanos(now - began) < PAUSE {
+        let is_beside = waker == cpu::current();
+        // Else there was no sleep to be woken from.
+        let has_slept = (began..now).contains(&rung_at);
+        if has_slept && !is_beside {
+            cost.learn(Duration::from_nanos(now - rung_at));
+        }
+        let rest = Duration::from_nanos(now - began);
+        if is_beside && rest < PAUSE && now >= self.next_move && idlers.leave_a_cpu() {
             cpu::leave(waker);
             // It takes long where others are at work, and the more seldom is it worth it.
             let took = clock::since(now);
             cost.learn(took);
             self.next_move = now + took.as_nanos() as u64 * STAY;
         }
+        self.is_beside_waker = waker == cpu::current();
+    }
+
+    /// Whether looking for work keeps from running whoever has some.
+    pub(crate) fn is_beside_waker(&self) -> bool {
+        self.is_beside_waker
     }
 }
 
@@ -101,6 +112,13 @@ mod tests {
 
     fn cost() -> Cost {
         Cost(AtomicU64::new(0))
+    }
+
+    /// Of one worker, that is awake.
+    fn idlers(cpus: usize) -> Idlers {
+        let idlers = Idlers::new(1);
+        idlers.set_workers(1, cpus);
+        idlers
     }
 
     fn rung_from(cpu: u32) -> Rung {
@@ -133,7 +151,12 @@ mod tests {
         cost.learn(DEAREST);
         let mut wakeups = Wakeups::default();
         for at in [0, u64::MAX] {
-            wakeups.note(0, &Rung { at: AtomicU64::new(at), on: AtomicU32::new(u32::MAX) }, &cost);
+            wakeups.note(
+                0,
+                &Rung { at: AtomicU64::new(at), on: AtomicU32::new(u32::MAX) },
+                &cost,
+                &idlers(2),
+            );
         }
         assert_eq!(cost.worth(), LOOK.1);
     }
@@ -142,22 +165,35 @@ mod tests {
     fn a_worker_that_is_woken_elsewhere_learns_what_that_costs() {
         let (cost, began) = (cost(), clock::now());
         let rung = rung_from(u32::MAX);
-        Wakeups::default().note(began, &rung, &cost);
+        let mut wakeups = Wakeups::default();
+        wakeups.note(began, &rung, &cost, &idlers(2));
+        assert!(!wakeups.is_beside_waker());
         assert!(cost.0.load(Ordering::Relaxed) > 0);
     }
 
     #[test]
+    fn a_worker_that_stays_beside_its_waker_knows() {
+        let stays = || {
+            let mut wakeups = Wakeups { next_move: u64::MAX, ..Wakeups::default() };
+            wakeups.note(clock::now(), &rung_from(cpu::current()), &cost(), &idlers(2));
+            wakeups.is_beside_waker()
+        };
+        assert!((0..1000).any(|_| stays()));
+    }
+
+    #[test]
     fn a_worker_that_is_woken_beside_its_waker_after_a_moment_moves_but_not_always() {
-        let moves = |next_move: u64, rest: Duration| {
-            let mut wakeups = Wakeups { next_move };
+        let moves = |next_move: u64, rest: Duration, cpus: usize| {
+            let mut wakeups = Wakeups { next_move, ..Wakeups::default() };
             let began = clock::now() - rest.as_nanos() as u64;
-            wakeups.note(began, &rung_from(cpu::current()), &cost());
+            wakeups.note(began, &rung_from(cpu::current()), &cost(), &idlers(cpus));
             wakeups.next_move > next_move
         };
         // Somebody else may move it, or take its CPU, at just this moment.
-        let ever_moves = |next_move, rest| (0..1000).any(|_| moves(next_move, rest));
-        assert!(ever_moves(0, Duration::ZERO));
-        assert!(!ever_moves(0, PAUSE));
-        assert!(!ever_moves(u64::MAX, Duration::ZERO));
+        let ever_moves = |next_move, rest, cpus| (0..1000).any(|_| moves(next_move, rest, cpus));
+        assert!(ever_moves(0, Duration::ZERO, 2));
+        assert!(!ever_moves(0, PAUSE, 2));
+        assert!(!ever_moves(0, Duration::ZERO, 1));
+        assert!(!ever_moves(u64::MAX, Duration::ZERO, 2));
     }
 }

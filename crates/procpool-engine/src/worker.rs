@@ -250,7 +250,9 @@ impl Worker {
     fn look(&mut self) -> bool {
         self.begin_spinning();
         let queue = self.queue();
-        self.spinning && self.spin.look(|| self.region.wakeup().worth(), || !queue.is_empty(), || true)
+        self.spinning
+            && !self.wakeups.is_beside_waker()
+            && self.spin.look(|| self.region.wakeup().worth(), || !queue.is_empty(), || true)
     }
 
     /// Nobody is to count on this worker: the host may take its time.
@@ -272,7 +274,7 @@ impl Worker {
             && !self.spin.is_off()
             && let Some(words) = self.region.seat(self.seat)
         {
-            self.wakeups.note(began, &words.rung, self.region.wakeup());
+            self.wakeups.note(began, &words.rung, self.region.wakeup(), idlers);
         }
         self.reserve = if is_counted_on { Reserve::of(idlers, &self.queue()) } else { None };
         self.spinning = is_counted_on;
