@@ -44,6 +44,7 @@ def install() -> None:
 
     from . import futures, pool, worker
 
+    worker.is_installed = True
     standard_pool = vars(multiprocessing.pool)["Pool"]
     standard_executor = concurrent.futures.process.ProcessPoolExecutor
     # The package makes it an attribute only once somebody has asked for it.
@@ -55,7 +56,6 @@ def install() -> None:
             elif value is standard_pool:
                 _replace(namespace, name, value, pool.Pool)
     multiprocessing.pool.__class__ = _PoolModule
-    worker.is_installed = True
 
 
 def uninstall() -> None:

@@ -32,7 +32,8 @@ depth = 0
 #: Whether this process is in a sandbox in which no program can be started.
 _forbids_programs = False
 
-#: Whether procpool is in the place of the standard library's pools here (`installation`), and so in this process's workers.
+#: Whether procpool is in the place of the standard library's pools here, and so is to be in this process's workers
+#: (`installation`).
 is_installed = False
 
 #: How an initializer's exception begins in the last words.

@@ -61,7 +61,7 @@ pub(crate) struct Seat {
     pub(crate) bed: Bed,
     /// From the parent: leave after the present task.
     pub(crate) dismissed: AtomicU32,
-    /// Who rang last.
+    /// Who last appointed this worker: when, and from which CPU.
     pub(crate) rung: Rung,
     _line: [u8; 104],
     /// From the worker, see [`crate::seat`].
@@ -93,10 +93,10 @@ pub(crate) struct Header {
     pub(crate) fault: AtomicU32,
     /// The collector sleeps here.
     pub(crate) collector: AtomicU32,
-    /// From workers: what it costs to wake one.
-    pub(crate) wakeup: Cost,
     pub(crate) small_high: AtomicU64,
     pub(crate) large_high: AtomicU64,
+    /// From workers: what it costs to wake one. Not beside `phase`, which is read for every task.
+    pub(crate) wakeup: Cost,
     pub(crate) push: PushLine,
     pub(crate) head: Head,
     pub(crate) levels: Levels,

@@ -12,7 +12,7 @@ use crate::queue::Queue;
 use crate::sync::{Instant, thread};
 use crate::wake::Idlers;
 
-/// What takes less is short: about what a wake-up costs, on both sides.
+/// What takes less is short: about what the cheaper wake-ups cost.
 const SHORT: Duration = Duration::from_micros(20);
 
 /// Tasks between two readings of the clock.

@@ -1,4 +1,4 @@
-//! What a worker says of itself in its seat: status, present task, last words.
+//! What a worker says of itself in its seat: status, present task, last words; and how it is woken there.
 
 use crate::faults::{Point, point};
 use crate::layout::{NOTE, Seat};
@@ -74,7 +74,7 @@ impl Seat {
     }
 
     /// Whoever appointed this worker, which sleeps: wakes it.
-    pub(crate) fn call(&self) {
+    pub(crate) fn wake(&self) {
         self.rung.note();
         self.bed.ring();
     }

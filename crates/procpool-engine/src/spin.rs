@@ -22,7 +22,7 @@ const TRIAL: u32 = 32;
 #[derive(Debug)]
 pub(crate) struct Spin {
     is_wanted: bool,
-    /// The present time in nanoseconds.
+    /// The present time in nanoseconds, or more than `most`, as at first: then it is that.
     span: AtomicU32,
     /// Looks that were shorter than the full time, since the last trial.
     short: AtomicU32,
@@ -49,6 +49,9 @@ impl Spin {
     ) -> bool {
         if found() {
             return true;
+        }
+        if self.is_off() {
+            return false;
         }
         let most = most();
         let span = self.next_span(most);
@@ -82,9 +85,6 @@ impl Spin {
     }
 
     fn next_span(&self, most: Duration) -> Duration {
-        if self.is_off() {
-            return Duration::ZERO;
-        }
         let span = Duration::from_nanos(self.span.load(Ordering::Relaxed).into());
         if span >= most {
             return most;

@@ -334,7 +334,7 @@ impl Shared {
         if let Some(seat) = self.region.idlers().someone_to_wake()
             && let Some(seat) = self.region.seat(seat)
         {
-            seat.call();
+            seat.wake();
         }
         point(Point::Rang);
         // ORDER: after the fence in `someone_to_wake`, partner of the one in the supervisor's `stop_watching`.

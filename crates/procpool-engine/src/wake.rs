@@ -76,7 +76,7 @@ impl Bed {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(shuttle, miri))))]
 impl Idlers {
     pub(crate) fn new(words: u32) -> Self {
         let sleeping = std::array::from_fn(|_| AtomicU64::new(0));
@@ -100,7 +100,8 @@ impl Idlers {
         self.cpus.store(stored(cpus), Ordering::Relaxed);
     }
 
-    /// How many workers are awake, the one that asks included. A guess, that nothing rests on.
+    /// How many workers are awake, the one that asks included, and those that are not there yet. A guess, that nothing
+    /// rests on.
     fn awake(&self) -> u32 {
         let asleep: u32 = self.words().iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum();
         self.workers.load(Ordering::Relaxed).saturating_sub(asleep)
@@ -111,8 +112,8 @@ impl Idlers {
         self.awake() > self.cpus.load(Ordering::Relaxed)
     }
 
-    /// Whether there may be a CPU that nobody needs, where each worker that is awake has a caller that is awake as well.
-    pub(crate) fn leave_a_cpu(&self) -> bool {
+    /// Whether the pool leaves a CPU free, if each worker that is awake has a caller that is awake as well.
+    pub(crate) fn is_a_cpu_free(&self) -> bool {
         self.awake() <= self.cpus.load(Ordering::Relaxed) / 2
     }
 

@@ -250,9 +250,9 @@ impl Worker {
     fn look(&mut self) -> bool {
         self.begin_spinning();
         let queue = self.queue();
-        self.spinning
-            && !self.wakeups.is_beside_waker()
-            && self.spin.look(|| self.region.wakeup().worth(), || !queue.is_empty(), || true)
+        let found = || !queue.is_empty();
+        let looks = || self.spin.look(|| self.region.wakeup().worth(), found, || true);
+        self.spinning && if self.wakeups.is_beside_waker() { found() } else { looks() }
     }
 
     /// Nobody is to count on this worker: the host may take its time.
@@ -316,7 +316,7 @@ impl Worker {
         if let Some(seat) = self.region.idlers().pass_on(&self.queue())
             && let Some(words) = self.region.seat(seat)
         {
-            words.call();
+            words.wake();
         }
     }
 

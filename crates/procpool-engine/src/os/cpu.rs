@@ -9,25 +9,40 @@ pub fn usable() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// The CPU that the calling thread is on at this moment.
+/// The CPU that the calling thread is on at this moment; `None` where the system does not tell.
 #[cfg(not(shuttle))]
-pub(crate) fn current() -> u32 {
-    u32::try_from(rustix::thread::sched_getcpu()).expect("CPUs are numbered from 0")
+pub(crate) fn current() -> Option<u32> {
+    // SAFETY: `sched_getcpu` has no precondition.
+    u32::try_from(unsafe { libc::sched_getcpu() }).ok()
 }
 
-/// Moves the calling thread from `cpu` to another one, if it may use any. It may come back at once. It goes by
-/// sched_setaffinity(2): who changes the thread's affinity from outside at this moment has done so in vain.
+/// Moves the calling thread from `cpu` to some other one that it may use, by sched_setaffinity(2). Whether it is elsewhere
+/// now; it may come back at once. Who changes its affinity from outside at this moment may have done so in vain.
 #[cfg(not(shuttle))]
-pub(crate) fn leave(cpu: u32) {
+pub(crate) fn leave(cpu: u32) -> bool {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-    let Some(cpu) = usize::try_from(cpu).ok().filter(|&cpu| cpu < CpuSet::MAX_CPU) else { return };
-    // The kernel or a sandbox may refuse: then it stays.
-    let Ok(allowed) = sched_getaffinity(None) else { return };
+    // The kernel or a sandbox may refuse any of this: then it stays.
+    let Ok(allowed) = sched_getaffinity(None) else { return false };
     let mut others = allowed;
-    others.unset(cpu);
-    if others.count() > 0 && sched_setaffinity(None, &others).is_ok() {
+    if let Some(cpu) = usize::try_from(cpu).ok().filter(|&cpu| cpu < CpuSet::MAX_CPU) {
+        others.unset(cpu);
+    }
+    if others == allowed || others.count() == 0 || sched_setaffinity(None, &others).is_err() {
+        return false;
+    }
+    // If all means what was allowed before, nobody has bound the thread: then it is not to be bound now to the CPUs of this
+    // moment, lest it miss those that come later, when one is plugged in or its control group gets more.
+    if sched_setaffinity(None, &all()).is_err() || sched_getaffinity(None) != Ok(allowed) {
         let _ = sched_setaffinity(None, &allowed);
     }
+    current() != Some(cpu)
+}
+
+#[cfg(not(shuttle))]
+fn all() -> rustix::thread::CpuSet {
+    let mut all = rustix::thread::CpuSet::new();
+    (0..rustix::thread::CpuSet::MAX_CPU).for_each(|cpu| all.set(cpu));
+    all
 }
 
 /// Binds the calling thread to the first CPU that it may use.
@@ -45,28 +60,27 @@ pub(crate) fn bind_to_one() {
 mod tests {
     use super::*;
 
+    fn here() -> u32 {
+        current().expect("Linux tells")
+    }
+
     #[test]
     fn a_thread_leaves_its_cpu_and_may_use_the_same_ones_as_before() {
         let allowed = || rustix::thread::sched_getaffinity(None).unwrap();
         let before = allowed();
-        let leaves = || {
-            let here = current();
-            leave(here);
-            current() != here
-        };
         // It may be moved back before it has looked.
-        assert!(before.count() == 1 || (0..1000).any(|_| leaves()));
+        assert!(before.count() == 1 || (0..1000).any(|_| leave(here())));
         assert_eq!(allowed(), before);
     }
 
     #[test]
-    fn a_thread_that_may_use_one_cpu_stays_there() {
+    fn a_thread_that_may_use_one_cpu_stays_there_and_remains_bound() {
         let bound = || {
             bind_to_one();
-            let here = current();
-            leave(here);
-            leave(u32::MAX);
-            (here, current())
+            let before = here();
+            assert!(!leave(before) && !leave(before + 1) && !leave(u32::MAX));
+            assert_eq!(rustix::thread::sched_getaffinity(None).unwrap().count(), 1);
+            (before, here())
         };
         let (before, after) = std::thread::spawn(bound).join().unwrap();
         assert_eq!(before, after);

@@ -280,12 +280,14 @@ pub(crate) fn usable_cpus() -> usize {
     thread_rng().gen_range(1..=2)
 }
 
-/// Every process is at home on one CPU.
-pub(crate) fn current_cpu() -> u32 {
-    0
+/// Anybody is moved at any time.
+pub(crate) fn current_cpu() -> Option<u32> {
+    Some(thread_rng().gen_range(0..=1))
 }
 
-pub(crate) fn leave_cpu(_cpu: u32) {}
+pub(crate) fn leave_cpu(_cpu: u32) -> bool {
+    thread_rng().gen_bool(0.5)
+}
 
 pub(crate) fn exit_now(code: i32) -> ! {
     let pid = pid();
