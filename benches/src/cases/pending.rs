@@ -92,6 +92,10 @@ fn in_procpool() -> Result<Growth, Failure> {
     let pool = Pool::new(1)?;
     pool.apply(|()| (), ())?;
     let held = pool.apply_async(|()| thread::sleep(FOR_EVER), ())?;
+    // Until the pool knows of its worker there may be one descriptor to come.
+    while pool.stats().workers.iter().all(|worker| worker.age.is_none()) {
+        thread::yield_now();
+    }
     let (growth, handles) = growth_of(TASKS, || Ok(pool.apply_async(|()| (), ())?))?;
     pool.terminate();
     drop((held, handles));
