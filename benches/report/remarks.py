@@ -16,6 +16,7 @@ REMARKS: dict[str, dict[str, str]] = {
     "rust/start_to_first_result": {"*": "a thread is started in microseconds, a process is not"},
     "python/start_to_first_result_forkserver": {"*": "the fork server imports this package besides its own"},
     "python/map_chunksize1": {"ThreadPool": _THREADS},
+    "python/map_default": {"ThreadPool": _THREADS},
     "python/apply_async": {"ThreadPool": _THREADS},
     "python/imap": {"ThreadPool": _THREADS, "joblib": "joblib's generator sends tasks in batches"},
     "python/imap_unordered": {"ThreadPool": _THREADS, "joblib": "joblib's generator sends tasks in batches"},
