@@ -93,28 +93,27 @@ impl Wakeups {
         let (rung_at, waker) = rung.read();
         // Else it got up by itself, and who appointed it has not come to ring.
         let was_woken = (began..now).contains(&rung_at);
-        self.is_beside_waker = was_woken && waker.is_some() && waker == cpu::current();
-        match waker {
-            Some(cpu) if self.is_beside_waker => {
-                let rest = Duration::from_nanos(rung_at - began);
-                if rest < PAUSE && now >= self.next_move && idlers.is_a_cpu_free() {
-                    self.leave(cpu, now, cost);
-                }
+        let beside = waker.filter(|_| was_woken && waker == cpu::current());
+        self.is_beside_waker = beside.is_some();
+        if let Some(cpu) = beside {
+            let rest = Duration::from_nanos(rung_at - began);
+            if rest < PAUSE && now >= self.next_move && idlers.is_a_cpu_free() {
+                self.leave(cpu, now, cost);
             }
-            _ if was_woken => cost.learn(Duration::from_nanos(now - rung_at)),
-            _ => {}
+        } else if was_woken {
+            cost.learn(Duration::from_nanos(now - rung_at));
         }
     }
 
     fn leave(&mut self, cpu: u32, now: u64, cost: &Cost) {
-        let moved = cpu::leave(cpu);
-        let took = clock::since(now);
-        if moved {
+        let mut stay = LONGEST_STAY;
+        if cpu::leave(cpu) {
             self.is_beside_waker = false;
             // The other CPU had to be woken, as for a worker that sleeps there.
+            let took = clock::since(now);
             cost.learn(took);
+            stay = took.saturating_mul(STAY).min(LONGEST_STAY);
         }
-        let stay = if moved { took.saturating_mul(STAY).min(LONGEST_STAY) } else { LONGEST_STAY };
         self.next_move = now + stay.as_nanos() as u64;
     }
 

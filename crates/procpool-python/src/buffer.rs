@@ -50,8 +50,8 @@ impl Buffer {
             return Err(PyBufferError::new_err("there is no view to fill"));
         }
         let (start, length) = (slf.get().start.cast::<c_void>(), slf.get().length);
-        // SAFETY: the memory is valid while this object lives, to which the view takes a reference.
         let result =
+            // SAFETY: the memory is valid while this object lives, to which the view takes a reference.
             unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, length.cast_signed(), 0, flags) };
         if result == 0 { Ok(()) } else { Err(PyErr::fetch(slf.py())) }
     }

@@ -213,6 +213,7 @@ impl Text {
 
 /// Asks the dynamic linker for the executable segments of the main program: the first object that it lists.
 fn find_text() -> Text {
+    // SAFETY: to be called by `dl_iterate_phdr` alone, with a `Text` as its last argument.
     unsafe extern "C" fn first(
         info: *mut libc::dl_phdr_info,
         _: libc::size_t,

@@ -1,5 +1,8 @@
 //! Which CPUs a thread may run on, and which one it runs on.
 
+#[cfg(not(shuttle))]
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
 #[cfg(shuttle)]
 pub(crate) use crate::whole::world::{current_cpu as current, leave_cpu as leave, usable_cpus as usable};
 
@@ -20,7 +23,6 @@ pub(crate) fn current() -> Option<u32> {
 /// now; it may come back at once. Who changes its affinity from outside at this moment may have done so in vain.
 #[cfg(not(shuttle))]
 pub(crate) fn leave(cpu: u32) -> bool {
-    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
     // The kernel or a sandbox may refuse any of this: then it stays.
     let Ok(allowed) = sched_getaffinity(None) else { return false };
     let mut others = allowed;
@@ -39,16 +41,15 @@ pub(crate) fn leave(cpu: u32) -> bool {
 }
 
 #[cfg(not(shuttle))]
-fn all() -> rustix::thread::CpuSet {
-    let mut all = rustix::thread::CpuSet::new();
-    (0..rustix::thread::CpuSet::MAX_CPU).for_each(|cpu| all.set(cpu));
+fn all() -> CpuSet {
+    let mut all = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|cpu| all.set(cpu));
     all
 }
 
 /// Binds the calling thread to the first CPU that it may use.
 #[cfg(all(test, not(any(loom, shuttle)), not(miri)))]
 pub(crate) fn bind_to_one() {
-    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
     let allowed = sched_getaffinity(None).expect("a thread has CPUs");
     let first = (0..CpuSet::MAX_CPU).find(|&cpu| allowed.is_set(cpu)).expect("one at least");
     let mut one = CpuSet::new();
@@ -66,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_thread_leaves_its_cpu_and_may_use_the_same_ones_as_before() {
-        let allowed = || rustix::thread::sched_getaffinity(None).unwrap();
+        let allowed = || sched_getaffinity(None).unwrap();
         let before = allowed();
         // It may be moved back before it has looked.
         assert!(before.count() == 1 || (0..1000).any(|_| leave(here())));
@@ -79,7 +80,7 @@ mod tests {
             bind_to_one();
             let before = here();
             assert!(!leave(before) && !leave(before + 1) && !leave(u32::MAX));
-            assert_eq!(rustix::thread::sched_getaffinity(None).unwrap().count(), 1);
+            assert_eq!(sched_getaffinity(None).unwrap().count(), 1);
             (before, here())
         };
         let (before, after) = std::thread::spawn(bound).join().unwrap();
