@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 #: What the standard library says of a process whose fork server died before it.
 _MADE_UP = 255
 
-#: How long to wait until the death of a fork server is seen, in seconds.
+#: How long to wait until the death of a fork server, or what another thread learned of a death, is seen, in seconds.
 _PAUSES = (0.001, 0.01, 0.1)
 
 #: How long a worker has between SIGTERM and SIGKILL, in seconds.
@@ -56,7 +56,7 @@ class _Seated:
         self.watched: Any = process.sentinel if self.pidfd is None else self.pidfd
         #: Where its stack can be asked for.
         self.stacks = stacks
-        #: The process that is its parent, where that is a fork server.
+        #: The fork server that started it, where one did.
         self.server = _fork_server_of(process)
 
     def close(self) -> None:
@@ -358,30 +358,39 @@ def _undo(process: Any) -> None:
 
 
 def _fork_server_of(process: Any) -> Optional[int]:
+    """Its parent. Not the server that the standard library knows of: that may be the next one already."""
     if getattr(getattr(process, "_popen", None), "method", None) != "forkserver":
         return None
-    from multiprocessing import forkserver
-
-    server: Optional[int] = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
-    return server
+    try:
+        with open(f"/proc/{process.pid}/stat") as file:
+            # After its name, which may hold anything.
+            return int(file.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
 
 
 def _exitcode_of(process: Any, server: Optional[int]) -> Optional[int]:
     """How it ended, which is dead; None where nobody can tell."""
     # Whoever is its parent may still have to say so.
     process.join(timeout=1.0)
+    # And so may another thread, which starts a process of its own, and for that has reaped all that are dead.
+    for pause in _PAUSES:
+        if process.exitcode is not None:
+            break
+        time.sleep(pause)
     exitcode: Optional[int] = process.exitcode
     is_made_up = exitcode == _MADE_UP and server is not None and _is_dead(server)
     return None if is_made_up else exitcode
 
 
-def _is_dead(child: int) -> bool:
-    """Whether this child is dead, or about to be: it closes its descriptors before it is seen to be dead."""
+def _is_dead(server: int) -> bool:
+    """Whether this fork server is dead, or about to be: it closes its descriptors before it is seen to be dead."""
     for pause in _PAUSES:
         try:
-            if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            if os.waitid(os.P_PID, server, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
                 return True
         except ChildProcessError:
+            # It has been reaped, or its worker was an orphan before we looked, and this is who takes in orphans.
             return True
         time.sleep(pause)
     return False

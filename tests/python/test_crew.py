@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,61 @@ def test_how_a_worker_died_is_not_made_up_when_its_fork_server_died_first(tmp_pa
         """.replace("Pool(1, multi", "Pool(1, context=multi"),
     )
     assert finished.check() == "True None None died\n9\n" and "Traceback" not in finished.errors, finished
+
+
+def test_how_a_worker_died_is_not_made_up_when_its_fork_server_had_a_successor(tmp_path: Path) -> None:
+    program = """
+        import multiprocessing, os, procpool, signal, tasks
+        from multiprocessing import forkserver
+
+        class ServerIsReplaced(procpool.Pool):
+            @staticmethod
+            def Process(ctx, *args, **kwds):
+                process = ctx.Process(*args, **kwds)
+
+                def start():
+                    del process.start
+                    process.start()
+                    server = forkserver._forkserver._forkserver_pid
+                    os.kill(server, signal.SIGKILL)
+                    os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
+                    forkserver.ensure_running()
+
+                process.start = start
+                return process
+
+        if __name__ == "__main__":
+            with ServerIsReplaced(1, context=multiprocessing.get_context("forkserver")) as pool:
+                try:
+                    pool.apply(tasks.killed, (2,))
+                except procpool.WorkerDied as death:
+                    print(death.signal, death.exitcode)
+    """
+    assert run(tmp_path, program).check() == "None None\n"
+
+
+def test_how_a_worker_died_is_known_also_when_another_thread_has_reaped_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As each start of a process does with all of the dead."""
+    waitpid = os.waitpid
+    here = threading.current_thread()
+
+    def reap_and_dawdle(pid: int, options: int) -> Any:
+        reaped = waitpid(pid, options)
+        if reaped[0] != 0 and threading.current_thread() is here:
+            time.sleep(0.02)
+        return reaped
+
+    pool = procpool.Pool(1, context=multiprocessing.get_context("fork"))
+    monkeypatch.setattr(os, "waitpid", reap_and_dawdle)
+    for _ in range(20):
+        call = pool.apply_async(os._exit, (7,))
+        while not call.ready():
+            multiprocessing.active_children()
+        with pytest.raises(procpool.WorkerDied) as died:
+            call.get()
+        assert died.value.exitcode == 7
+    pool.terminate()
+    pool.join()
 
 
 class ServerDies(type(multiprocessing.get_context("forkserver"))):  # type: ignore[misc]

@@ -45,11 +45,20 @@ PROGRAM = """
         while True:
             time.sleep(0.05)
 
+    def appear_and_wait(path):
+        tasks.wait_for_file("loop")
+        tasks.appear_and_wait(path)
+
+    def waiting(future):
+        # Before the coroutine waits, asyncio would show what interrupts it once more, as its task's.
+        asyncio.get_running_loop().call_soon(tasks.note, "loop", "turns")
+        return future
+
     async def in_executor():
-        await asyncio.get_running_loop().run_in_executor(executor, tasks.appear_and_wait, "task")
+        await waiting(asyncio.get_running_loop().run_in_executor(executor, appear_and_wait, "task"))
 
     async def awaited():
-        await pool.apply_async(tasks.appear_and_wait, ("task",))
+        await waiting(pool.apply_async(appear_and_wait, ("task",)))
 
     if __name__ == "__main__":
         context = multiprocessing.get_context("{method}")
