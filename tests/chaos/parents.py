@@ -15,6 +15,9 @@ from waiting import LONG, wait_until
 #: How long a program lives, in seconds.
 LIFE = (0.3, 4.0)
 
+#: The same, if whoever was to kill it is killed.
+ALONE = 60
+
 
 def run(seconds: float, seed: int) -> int:
     """Does so for so long; prints a line, and gives the status."""
@@ -30,7 +33,7 @@ def _run(seconds: float, seed: int) -> int:
     parents, workers, longest = 0, 0, 0.0
     violation: Optional[str] = None
     while violation is None and time.monotonic() < until:
-        program = Program(str(Path(__file__).parent), "3600", "0", str(rng.randrange(1 << 30)))
+        program = Program(str(Path(__file__).parent), str(ALONE), "0", str(rng.randrange(1 << 30)))
         time.sleep(rng.uniform(*LIFE))
         workers += len(program.members()) - 1
         parents += 1

@@ -60,6 +60,7 @@ pub struct Pool {
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
     config: Config,
+    workers: Option<usize>,
     intensity: Option<RestartIntensity>,
     stack: Option<usize>,
     environment: Vec<(OsString, OsString)>,
@@ -68,14 +69,17 @@ pub struct Builder {
 
 impl std::fmt::Debug for Builder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
+        let mut shown = f.debug_struct("Builder");
+        shown.field("workers", &self.workers).field("config", &self.config).finish_non_exhaustive()
     }
 }
 
 impl Default for Builder {
     fn default() -> Self {
         Self {
-            config: Config::new(cpu::usable()),
+            // How many workers is for `build` to say: to ask the system takes a while, and few need the answer.
+            config: Config::new(0),
+            workers: None,
             intensity: None,
             stack: None,
             environment: Vec::new(),
@@ -88,7 +92,7 @@ impl Builder {
     /// How many workers: by default as many as there are CPUs that this process may use, by its affinity and its
     /// cgroup's quota.
     pub fn workers(mut self, workers: usize) -> Self {
-        self.config.workers = workers;
+        self.workers = Some(workers);
         self
     }
 
@@ -202,8 +206,10 @@ impl Builder {
     /// [`Error::Codec`](crate::Error::Codec) and [`Error::NotInExecutable`](crate::Error::NotInExecutable) for the
     /// initializer.
     pub fn build(self) -> Result<Pool> {
-        let Self { mut config, intensity, stack, environment, initializer } = self;
-        config.restart = intensity.unwrap_or_else(|| RestartIntensity::for_workers(config.workers));
+        let Self { mut config, workers, intensity, stack, environment, initializer } = self;
+        let workers = workers.unwrap_or_else(cpu::usable);
+        config.workers = workers;
+        config.restart = intensity.unwrap_or_else(|| RestartIntensity::for_workers(workers));
         let initializer = initializer.transpose()?;
         let setup = Setup { name: config.name.clone(), stack, initializer: initializer.is_some() };
         let mut head = Encoded::default();
@@ -214,7 +220,6 @@ impl Builder {
             .flat_map(|request| request.buffers.iter().map(codec::Outgoing::bytes))
             .collect();
         head.extend(initializer.iter().flat_map(|request| &request.head));
-        let workers = config.workers;
         let engine = engine::Pool::start(
             config,
             &Parts { head: &head, tail: &[], buffers: &buffers },

@@ -187,6 +187,8 @@ impl Zygote {
                 // The last descriptor is not for this: without one, not even the threads could be counted.
                 let pidfd = process::open_pidfd(pid).ok().filter(|pidfd| pidfd.try_clone().is_ok());
                 self.workers.push(Worker { seat, pid, pidfd });
+                // On this CPU it would else wait until there is nothing more to fork.
+                thread::yield_now();
                 Ok(false)
             }
             Err(obstacle) => self.tell(Reply::Failed { seat, obstacle }, &[]).map(|()| false),
