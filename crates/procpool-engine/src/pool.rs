@@ -131,7 +131,6 @@ impl Pool {
             Region::create(&config.name, geometry).map_err(system("make shared memory"))?;
         let poke = poll::eventfd().map_err(system("make an eventfd"))?;
         let (parent, alive) = parent_descriptor().map_err(system("make a descriptor of this process"))?;
-        let setup = write_setup(&region, setup).map_err(system("find room for the set-up data"))?;
         let descriptors = Descriptors {
             region: memory.as_fd(),
             parent: parent.as_fd(),
@@ -139,6 +138,8 @@ impl Pool {
             sandbox: sandbox.as_ref(),
         };
         let launcher = launcher(&descriptors).map_err(system("start the process that starts workers"))?;
+        // That takes a while, and nobody reads this before the first worker.
+        let setup = write_setup(&region, setup).map_err(system("find room for the set-up data"))?;
         let shared = Arc::new(shared(region, poke, setup, config));
         let supervisor = Supervisor::new(shared.clone(), launcher);
         let name = format!("{}-supervisor", shared.config.name);

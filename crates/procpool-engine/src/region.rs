@@ -76,9 +76,13 @@ impl Region {
     /// Worker: maps the region that the parent made.
     pub(crate) fn attach(descriptor: BorrowedFd<'_>) -> io::Result<Self> {
         let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-        let peek = Mapping::new(descriptor, size_of::<Header>())?;
-        // SAFETY: the mapping is as long as the header, page-aligned, and any bytes are a valid `Header`.
-        let header = unsafe { peek.start().cast::<Header>().as_ref() };
+        let length = usize::try_from(rustix::fs::fstat(descriptor)?.st_size).unwrap_or(0);
+        if length < size_of::<Header>() {
+            return Err(damaged("the descriptor is not a procpool region"));
+        }
+        let mapping = Mapping::new(descriptor, length)?;
+        // SAFETY: the mapping is at least as long as the header, page-aligned, and any bytes are a valid `Header`.
+        let header = unsafe { mapping.start().cast::<Header>().as_ref() };
         if header.magic.load(Ordering::Acquire) != MAGIC {
             return Err(damaged("the descriptor is not a procpool region"));
         }
@@ -93,12 +97,10 @@ impl Region {
             large: words.large.load(Ordering::Relaxed),
         };
         let layout = geometry.layout().ok_or_else(|| damaged("the region's header is damaged"))?;
-        let length = rustix::fs::fstat(descriptor)?.st_size;
-        if u64::try_from(length).is_ok_and(|length| length >= layout.length) {
-            Self::map(&descriptor, layout)
-        } else {
-            Err(damaged("the region is shorter than its header says"))
+        if layout.length > length as u64 {
+            return Err(damaged("the region is shorter than its header says"));
         }
+        Ok(Self { mapping, layout, fork_generation: process::fork_generation() })
     }
 
     fn map(descriptor: &impl std::os::fd::AsFd, layout: Layout) -> io::Result<Self> {

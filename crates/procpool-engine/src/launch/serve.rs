@@ -122,9 +122,8 @@ impl Zygote {
             self.end();
         }
         loop {
-            self.wait();
             match self.step() {
-                Ok(None) => {}
+                Ok(None) => self.wait(),
                 Ok(Some(seat)) => return self.become_worker(seat),
                 Err(ParentGone) => self.end(),
             }
@@ -176,7 +175,8 @@ impl Zygote {
 
     /// Forks a worker; returns whether this is the worker.
     fn launch(&mut self, seat: u32) -> Result<bool, ParentGone> {
-        match fork() {
+        // SAFETY: there was one thread in `forget_variable`, and this one has started none since.
+        match unsafe { process::fork() } {
             Ok(Fork::Child) => {
                 point(Point::Born);
                 Ok(true)
@@ -191,7 +191,10 @@ impl Zygote {
                 thread::yield_now();
                 Ok(false)
             }
-            Err(obstacle) => self.tell(Reply::Failed { seat, obstacle }, &[]).map(|()| false),
+            Err(error) => {
+                let obstacle = Obstacle::of(&error);
+                self.tell(Reply::Failed { seat, obstacle }, &[]).map(|()| false)
+            }
         }
     }
 
@@ -295,13 +298,4 @@ fn refuse(socket: BorrowedFd<'_>, obstacle: Obstacle) -> ! {
     // If that does not arrive, the parent will still see that this was no zygote.
     let _ = socket::send(socket, &Reply::Refused(obstacle).encode(), &[]);
     process::exit_now(1)
-}
-
-fn fork() -> Result<Fork, Obstacle> {
-    let threads = process::thread_count().map_err(|error| Obstacle::of(&error))?;
-    if threads != 1 {
-        return Err(Obstacle::Threads(u32::try_from(threads).unwrap_or(u32::MAX)));
-    }
-    // SAFETY: there is one thread.
-    unsafe { process::fork() }.map_err(|error| Obstacle::of(&error))
 }
