@@ -184,9 +184,7 @@ impl Zygote {
             Ok(Fork::Parent(pid)) => {
                 point(Point::Forked);
                 // It cannot have been reaped yet, so the pid is its own, also if it is dead already.
-                // The last descriptor is not for this: without one, not even the threads could be counted.
-                let pidfd = process::open_pidfd(pid).ok().filter(|pidfd| pidfd.try_clone().is_ok());
-                self.workers.push(Worker { seat, pid, pidfd });
+                self.workers.push(Worker { seat, pid, pidfd: process::open_pidfd(pid).ok() });
                 // On this CPU it would else wait until there is nothing more to fork.
                 thread::yield_now();
                 Ok(false)
