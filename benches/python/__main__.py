@@ -19,7 +19,7 @@ import contenders
 import report
 import rounds
 
-ROUNDS = 5
+ROUNDS = 9
 ROUNDS_QUICK = 3
 OUT = Path(__file__).resolve().parents[2] / "target" / "bench"
 
