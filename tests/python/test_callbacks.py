@@ -68,15 +68,17 @@ def test_callbacks_are_called_by_one_thread_of_the_pool_in_order_of_arrival(tmp_
 
 
 def test_a_result_is_ready_once_its_callback_has_ended(pool: procpool.Pool) -> None:
-    inside, goes_on = threading.Event(), threading.Event()
+    made, inside, goes_on = threading.Event(), threading.Event(), threading.Event()
     seen: list[bool] = []
 
     def callback(value: Any) -> None:
+        assert made.wait(LONG)
         seen.append(result.ready())
         inside.set()
         assert goes_on.wait(LONG)
 
     result = pool.apply_async(tasks.same, (1,), callback=callback)
+    made.set()
     assert inside.wait(LONG)
     assert not result.ready()
     goes_on.set()

@@ -25,8 +25,8 @@ def test_a_pool_of_one_and_a_half() -> None:
 
 def test_true_is_one() -> None:
     with procpool.Pool(True, maxtasksperchild=True) as pool:
-        assert pool.apply(tasks.same, (1,)) == 1
         assert len(pool._pool) == 1
+        assert pool.apply(tasks.same, (1,)) == 1
     pool.join()
 
 

@@ -251,9 +251,10 @@ def test_what_runs_is_cancelled_only_if_asked_for(pool: procpool.Pool, tmp_path:
     with pytest.raises(CancelledError):
         result.get(LONG)
     assert pool.map(tasks.square, range(4), 1) == [0, 1, 4, 9]
-    wait_until(lambda: len(pool._pool) == 2, "the worker is replaced")
     # The other worker is the one it was.
-    assert len(pids & {process.pid for process in pool._pool}) == 1
+    wait_until(
+        lambda: len(pool._pool) == 2 and len(pids & {process.pid for process in pool._pool}) == 1, "it is replaced"
+    )
 
 
 def test_a_map_is_cancelled_as_a_whole(gate: Any) -> None:
