@@ -14,6 +14,7 @@ REMARKS: dict[str, dict[str, str]] = {
         "*": _THREADS + ". A cheap function over numbers is a case for threads: one item costs less than to encode it"
     },
     "rust/start_to_first_result": {"*": "a thread is started in microseconds, a process is not"},
+    "python/start_to_first_result_fork": {"*": "a tie: most of it is to fork the program, which all do alike"},
     "python/start_to_first_result_forkserver": {"*": "the fork server imports this package besides its own"},
     "python/map_chunksize1": {"ThreadPool": _THREADS},
     "python/map_default": {"ThreadPool": _THREADS},
