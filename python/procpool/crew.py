@@ -361,12 +361,8 @@ def _fork_server_of(process: Any) -> Optional[int]:
     """Its parent. Not the server that the standard library knows of: that may be the next one already."""
     if getattr(getattr(process, "_popen", None), "method", None) != "forkserver":
         return None
-    try:
-        with open(f"/proc/{process.pid}/stat") as file:
-            # After its name, which may hold anything.
-            return int(file.read().rpartition(")")[2].split()[1])
-    except OSError:
-        return None
+    parent = stacks.status_of(process.pid).get("PPid")
+    return None if parent is None else int(parent)
 
 
 def _exitcode_of(process: Any, server: Optional[int]) -> Optional[int]:

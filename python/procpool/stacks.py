@@ -89,7 +89,7 @@ def ask(workers: list[Asked]) -> dict[int, str]:
 def _refusal(worker: Asked) -> Optional[str]:
     if worker.pidfd is None or worker.place is None:
         return "(the system has no means to ask)"
-    if _status(worker.pid).get("State", "").startswith(("T", "t")):
+    if status_of(worker.pid).get("State", "").startswith(("T", "t")):
         return "(the process is stopped)"
     if os.fstat(worker.place).st_size == 0:
         return f"(it does not offer its stack: it is just starting, or the program handles {ASKS.name} itself)"
@@ -139,12 +139,13 @@ def _handles(pid: int, number: int) -> bool:
 
 def _has(pid: int, number: int, *names: str) -> bool:
     """Whether a signal is in any of these masks of a process, or of its main thread."""
-    status = _status(pid)
+    status = status_of(pid)
     masks = [int(status.get(name, "0"), 16) for name in names]
     return any(mask >> (number - 1) & 1 for mask in masks)
 
 
-def _status(pid: int) -> dict[str, str]:
+def status_of(pid: int) -> dict[str, str]:
+    """What proc(5) says of a process, by its names; nothing where there is none."""
     try:
         with open(f"/proc/{pid}/status") as file:
             lines = file.read().splitlines()
