@@ -1,7 +1,7 @@
 # Everything that is done to the code. `make` alone lists it.
 #
-# A fresh machine needs rustup's cargo, a C compiler, make and Python 3.9 or later, with pip and venv. What else is used
-# comes from crates.io and PyPI, into the folder target/.
+# A fresh machine needs rustup's cargo, a C compiler, make and Python 3.9 or later, with pip and venv (3.11 or later for
+# lints, benchmarks and programs from PyPI). What else is used comes from crates.io and PyPI, into the folder target/.
 
 NEXTEST_VERSION := 0.9.151
 MIRI_TOOLCHAIN ?= nightly
@@ -67,10 +67,10 @@ test-package: ## Build the source distribution, install it as pip does, and use 
 chaos: chaos-rust chaos-python ## Torment pools for SECONDS (60) in each language, from a SEED (random, and printed); check all promises
 
 chaos-rust: ## The Rust part of it
-	@cargo run --quiet --locked --release -p procpool-chaos -- --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+	@cargo run --quiet --locked --release -p procpool-chaos -- --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 chaos-python: ## The Python part of it
-	@scripts/chaos-python.sh $(PYTHON) $(or $(SECONDS),60) $(or $(SEED),$(shell date +%s))
+	@scripts/chaos-python.sh $(PYTHON) $(SECONDS) $(or $(SEED),$(shell date +%s))
 
 faults: ## Do to procpool and its peers all that goes wrong with pools, and write docs/faults.md; takes twelve minutes
 	$(STEP) "faults" scripts/faults.sh $(PYTHON)
@@ -78,7 +78,7 @@ faults: ## Do to procpool and its peers all that goes wrong with pools, and writ
 faults-check: ## The same to procpool alone, on a machine that may have other work; writes nothing
 	$(STEP) "faults" scripts/faults.sh $(PYTHON) --peer procpool --slack 10
 
-loom: nextest ## Walk the models of slot, queue, wake and arena through all orders of events
+loom: nextest ## Walk the models of slot, queue, wake, ended and arena through all orders of events
 	$(STEP) "models" env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom LOOM_MAX_PREEMPTIONS=$(LOOM_MAX_PREEMPTIONS) \
 		cargo nextest run --locked --release -p procpool-engine --lib -E 'test(loom)'
 
@@ -115,7 +115,7 @@ bench-scaling: ## Measure how cost grows with tasks, payloads, workers, callers,
 	@scripts/bench-scaling.sh $(PYTHON)
 
 bench-page: ## Take over what bench and bench-scaling measured into docs/performance.md
-	@scripts/bench-page.sh
+	@scripts/bench-page.sh $(PYTHON)
 
 bench-check: ## Measure briefly, and name what became worse than docs/performance.md says, by more than the noise
 	@scripts/bench-check.sh $(PYTHON)
@@ -139,8 +139,8 @@ python-lint:
 	$(STEP) "lints and types in Python" scripts/lint-python.sh $(PYTHON)
 
 licences:
-	@python3 -m doctest scripts/licences.py
-	$(STEP) "licences and sources" python3 scripts/licences.py
+	@$(PYTHON) -m doctest scripts/licences.py
+	$(STEP) "licences and sources" $(PYTHON) scripts/licences.py
 
 deny: ## Check licences, sources and security advisories with cargo-deny, where it is installed (wants a network)
 	@if cargo deny --version >/dev/null 2>&1; then \

@@ -5,10 +5,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python=$1
+environment=$(scripts/venv.sh bench "$python" benches/python/requirements.txt)
 now=$PWD/target/bench/check
 rm -rf "$now"
 check() {
-    target/venv/bench/bin/python benches/report/check.py docs/performance "$now" "$@"
+    "$environment/bin/python" benches/report/check.py docs/performance "$now" "$@"
 }
 
 cargo run --locked --release -p procpool-benches -- --rounds 5 --out "$now"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bench-page.sh: takes over what was measured into docs/performance, and writes the figures into docs/performance.md.
+# bench-page.sh PYTHON: takes over what was measured into docs/performance, and writes the figures into docs/performance.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,4 +8,5 @@ kept=docs/performance
 mkdir -p "$kept/curves"
 cp "$measured"/{results,goals,machine}.json "$kept"
 cp "$measured"/curves/*.{csv,png} "$kept/curves"
-target/venv/bench/bin/python benches/report/page.py docs/performance.md "$kept"
+environment=$(scripts/venv.sh bench "$1" benches/python/requirements.txt)
+"$environment/bin/python" benches/report/page.py docs/performance.md "$kept"

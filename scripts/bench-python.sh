@@ -3,11 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-python=$1
+environment=$(scripts/venv-with-package.sh bench "$1" benches/python/requirements.txt)
 shift
-scripts/python-env.sh "$python" >/dev/null
-environment=$(scripts/bench-env.sh "$python")
-echo "$PWD/python" >"$("$environment/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/procpool.pth"
 # As pip leaves a package: an import must not compile it each time, where interpreters are told to write no bytecode.
 "$environment/bin/python" -m compileall -q python/procpool
 exec "$environment/bin/python" benches/python "$@"

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-environment=$(scripts/bench-env.sh "$1")
+environment=$(scripts/venv.sh bench "$1" benches/python/requirements.txt)
 shift
 cargo run --locked --release -p procpool-benches -- --curves "$@"
 "$environment/bin/python" benches/report/plot.py target/bench/curves

@@ -3,14 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-python=$1
+environment=$(scripts/venv-with-package.sh faults "$1" tests/faults/requirements.txt)
 shift
-scripts/python-env.sh "$python" >/dev/null
-environment=$PWD/target/venv/faults
-if ! cmp --silent tests/faults/requirements.txt "$environment/requirements.txt"; then
-    "$python" -m venv --clear "$environment"
-    "$environment/bin/pip" install --quiet --disable-pip-version-check -r tests/faults/requirements.txt
-    cp tests/faults/requirements.txt "$environment"
-fi
-echo "$PWD/python" >"$("$environment/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/procpool.pth"
 exec "$environment/bin/python" tests/faults "$@"

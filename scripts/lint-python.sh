@@ -3,12 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-environment=$PWD/target/venv/lint
-if ! cmp --silent scripts/requirements-lint.txt "$environment/requirements.txt"; then
-    "$1" -m venv --clear "$environment"
-    "$environment/bin/pip" install --quiet --disable-pip-version-check -r scripts/requirements-lint.txt
-    cp scripts/requirements-lint.txt "$environment"
-fi
+environment=$(scripts/venv.sh lint "$1" scripts/requirements-lint.txt)
 written=(python examples/python benches/python tests)
 "$environment/bin/ruff" format --quiet --check "${written[@]}"
 "$environment/bin/ruff" check --quiet "${written[@]}"

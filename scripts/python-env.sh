@@ -4,19 +4,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-version=$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-venv=$PWD/target/venv/$version
-{
-    if ! cmp --silent tests/requirements.txt "$venv/requirements.txt"; then
-        "$1" -m venv --clear "$venv"
-        "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt
-        cp tests/requirements.txt "$venv"
-    fi
-    log=$(mktemp)
-    VIRTUAL_ENV=$venv CARGO_TARGET_DIR=target/python "$venv/bin/maturin" develop --release --locked >"$log" 2>&1 || {
-        cat "$log"
-        exit 1
-    }
-    rm "$log"
-} >&2
+venv=$(scripts/venv.sh "" "$1" tests/requirements.txt)
+log=$(mktemp)
+VIRTUAL_ENV=$venv CARGO_TARGET_DIR=target/python "$venv/bin/maturin" develop --release --locked >"$log" 2>&1 || {
+    cat "$log" >&2
+    exit 1
+}
+rm "$log"
 echo "$venv/bin/python"

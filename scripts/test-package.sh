@@ -4,12 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-environment=$PWD/target/venv/wheel
-if ! cmp --silent scripts/requirements-wheel.txt "$environment/requirements.txt"; then
-    "$1" -m venv --clear "$environment"
-    "$environment/bin/pip" install --quiet --disable-pip-version-check -r scripts/requirements-wheel.txt
-    cp scripts/requirements-wheel.txt "$environment"
-fi
+environment=$(scripts/venv.sh wheel "$1" scripts/requirements-wheel.txt)
 export CARGO_TARGET_DIR=$PWD/target/package PATH=$environment/bin:$PATH
 scratch=$(mktemp -d)
 trap 'rm -r "$scratch"' EXIT

@@ -1,8 +1,7 @@
 //! Functions that workers find by name.
 //!
-//! A plain function is sent as its place in the executable, so caller and worker must be the very same build. One with
-//! `#[procpool::task]` is sent by its name, and is found by every executable that has it. It is called as before and
-//! given to a pool as before.
+//! A plain function is sent as its place in the executable. One with `#[procpool::task]` is sent by its name, which
+//! `Pool::dump` shows. It is called as before and given to a pool as before.
 
 use procpool::Pool;
 

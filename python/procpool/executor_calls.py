@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from concurrent.futures import _base
 from functools import partial
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, Optional
 
     from . import _procpool
+    from .cache import Cache
     from .deadlines import Deadline
     from .futures import ProcessPoolExecutor
 
@@ -60,7 +62,9 @@ class Calls:
         executor._check_open()
         deadline = deadline_after(timeout)
         tasks = self._tasks(fn, iterables, chunksize)
-        pending = list(itertools.islice(tasks, buffersize and -(-buffersize // chunksize)))
+        pending = Mapped()
+        Pending.add(executor._pending_work_items, pending)
+        pending.extend(itertools.islice(tasks, buffersize and -(-buffersize // chunksize)))
         return _results(pending, tasks if buffersize else iter(()), deadline, chunksize)
 
     def _tasks(self, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], chunksize: int) -> Iterator[Any]:
@@ -91,6 +95,34 @@ class Options(Calls):
     @property
     def _target(self) -> ProcessPoolExecutor:
         return self._owner
+
+
+class Mapped(list["Any"]):
+    """The tasks of one `map` whose results were not given yet. They go with the iterator."""
+
+
+class Pending:
+    """Stands for them among the executor's pending futures."""
+
+    def __init__(self, tasks: Mapped, forget: Callable[[Any], object]) -> None:
+        self._tasks = weakref.ref(tasks, forget)
+
+    @classmethod
+    def add(cls, cache: Cache, tasks: Mapped) -> None:
+        """Puts `tasks` there until nobody has them any more."""
+        key = id(tasks)
+        cache.add(key, cls(tasks, lambda _: cache.pop(key, None)))
+
+    def unended(self) -> list[Any]:
+        return [task for task in list(self._tasks() or ()) if not task.is_ended()]
+
+    def _settle_if_ended(self) -> None:
+        pass
+
+    def _take_ended(self) -> None:
+        for task in list(self._tasks() or ()):
+            if task.is_ended():
+                task.outcome()
 
 
 def _results(pending: list[Any], more: Iterator[Any], deadline: Deadline, chunksize: int) -> Iterator[Any]:

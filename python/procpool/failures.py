@@ -49,6 +49,8 @@ class Failures:
             return errors.CancelledError()
         if kind == "terminated":
             return self.terminated(name)
+        if kind == "forked":
+            return RuntimeError(f"the call of {name} belongs to the parent process: a forked child cannot wait for it")
         if kind == "memory":
             seen, limit, peak = details
             return errors.MemoryLimitExceeded(seen, limit, name, peak)

@@ -129,6 +129,9 @@ class Future(_base.Future["Any"]):
             except Exception:
                 _base.LOGGER.exception("exception calling callback for %r", self)
 
+    def unended(self) -> list[Any]:
+        return [] if self.done() else [self]
+
     def _settle_if_ended(self) -> None:
         if self._task.is_ended():
             self._forget()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 from functools import partial
 from multiprocessing import get_context
@@ -20,10 +19,15 @@ from .submission import FailedTask, make_limits, submit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    # Its private parts are of other types, which nobody is to rely on.
+    from concurrent.futures import Executor as _Standard
     from typing import Any, Callable, Optional, TextIO, Union
 
     from .stats import Stats
     from .views import Backlog
+
+if not TYPE_CHECKING:
+    from concurrent.futures.process import ProcessPoolExecutor as _Standard
 
 __all__ = ["BrokenProcessPool", "Future", "ProcessPoolExecutor"]
 
@@ -62,7 +66,7 @@ def _check_tasks_per_child(tasks: Optional[int]) -> None:
             raise ValueError("max_tasks_per_child must be >= 1")
 
 
-class ProcessPoolExecutor(Calls, Executor):
+class ProcessPoolExecutor(Calls, _Standard):
     """An executor whose calls run in worker processes.
 
     Args:
@@ -241,9 +245,10 @@ class ProcessPoolExecutor(Calls, Executor):
             self._engine = self._crew = None
 
     def _cancel_pending(self, besides: int = 0) -> None:
-        unended = [future for future in list(dict.values(self._pending_work_items)) if not future.done()]
-        for future in unended[besides:]:
-            future.cancel()
+        pending = list(dict.values(self._pending_work_items))
+        unended = [call for item in pending for call in item.unended()]
+        for call in unended[besides:]:
+            call.cancel()
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> Optional[bool]:
         if kind is KeyboardInterrupt:

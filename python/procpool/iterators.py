@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from multiprocessing import TimeoutError, pool as _standard
 from types import GenericAlias
 
 from .cache import job_counter
 from .deadlines import deadline_after, left, time_is_over
-from .submission import FailedInput, FailedTask
+from .submission import LOOK_AGAIN, FailedInput, FailedTask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,14 +111,25 @@ class IMapIterator(_standard.IMapIterator):  # type: ignore[type-arg]
             self._tasks.appendleft(task)
             raise TimeoutError
         self._index += 1
-        if self._pull is not None and not self._pull():
-            self._pull = None
+        self._read_on(task)
         success, value = outcome
         if success:
             return value
         raise value
 
     __next__ = next
+
+    def _read_on(self, taken: Any) -> None:
+        """Reads one more item, where they are read as results are taken."""
+        try:
+            if self._pull is not None and not self._pull():
+                self._pull = None
+        except BaseException:
+            # Ctrl-C, say: what was taken is given the next time.
+            self._pull = None
+            self._index -= 1
+            self._tasks.appendleft(taken)
+            raise
 
     def _take(self, deadline: Optional[float]) -> Any:
         try:
@@ -178,11 +190,24 @@ class IMapUnorderedIterator(IMapIterator, _standard.IMapUnorderedIterator):  # t
             if self._length is not None and not self._tasks:
                 self._done()
                 raise StopIteration
+            if self._is_in_callback():
+                self._look_again(deadline)
+                continue
             if not self._listen():
                 continue
             with self._condition:
                 while self._arrivals == seen and not (self._length is not None and not self._tasks):
                     self._wait(deadline)
+
+    def _is_in_callback(self) -> bool:
+        pool = self._pool
+        return pool is not None and bool(pool._is_in_callback())
+
+    def _look_again(self, deadline: Optional[float]) -> None:
+        """In a callback: whoever would tell of ends is the thread that calls it."""
+        if time_is_over(deadline):
+            raise TimeoutError
+        time.sleep(LOOK_AGAIN)
 
     def _listen(self) -> bool:
         """Has somebody tell of the next end; False where all tasks have ended."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import copyreg
+import functools
 import io
 import pickle
 import sys
@@ -164,7 +165,7 @@ def is_by_value(function: Callable[..., Any]) -> bool:
     """Whether workers could not find `function` by its name: one of a prompt, or a local one."""
     if getattr(function, "__module__", None) == "__main__" and is_prompt():
         return True
-    return "<locals>" in getattr(function, "__qualname__", "") or getattr(function, "__name__", "") == "<lambda>"
+    return "<locals>" in str(getattr(function, "__qualname__", "")) or getattr(function, "__name__", "") == "<lambda>"
 
 
 def has_cloudpickle() -> bool:
@@ -239,8 +240,8 @@ def by_value(argument: Any, error: Exception) -> ByValue:
 
 def name_of(function: Callable[..., Any]) -> str:
     """The function's name, for people."""
-    while hasattr(function, "func") and not hasattr(function, "__qualname__"):
+    while isinstance(function, functools.partial):
         function = function.func
-    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    name = str(getattr(function, "__qualname__", None) or type(function).__qualname__)
     module = getattr(function, "__module__", None)
     return name if module in (None, "builtins", "__main__") else f"{module}.{name}"

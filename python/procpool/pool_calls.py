@@ -125,10 +125,15 @@ class Calls:
             call, arguments = call_many, guided(iterable, length, workers)
         else:
             call, arguments = call_many, batches(iterable, chunksize)
-        tasks: list[Any] = []
-        for _ in self._submit_each(call, func, arguments, tasks.append):
-            pass
-        result._begin_all(tasks)
+        try:
+            with pool._feeders.calling():
+                for _ in self._submit_each(call, func, arguments, result._tasks.append):
+                    pass
+        except BaseException:
+            # Interrupted: nobody gets this result.
+            pool._cache.pop(result._job, None)
+            raise
+        result._begin_all()
         return result
 
     def _tasks(self, call: int, func: Callable[..., Any], arguments: Iterable[Any]) -> Iterator[Any]:
@@ -231,6 +236,11 @@ def _feed_as_taken(pool: Pool, tasks: Iterator[Any], iterator: IMapIterator, ahe
             iterator._reader = threading.get_ident()
             try:
                 task = next(tasks, None)
+            except BaseException as error:
+                # An interrupt ends the reading for good; at the end it is told that this was not all.
+                iterator._append(FailedInput(error, pool._engine))
+                iterator._end_input()
+                raise
             finally:
                 iterator._reader = None
             if task is None:

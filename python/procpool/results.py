@@ -35,6 +35,7 @@ class ApplyResult(_standard.ApplyResult):  # type: ignore[type-arg]
     _outcome: Optional[Outcome] = None
     #: Set once callbacks were called; None for results that have none.
     _settled: Optional[threading.Event] = None
+    _awaiting: list[Callable[[], None]]
 
     def __init__(
         self,
@@ -47,6 +48,10 @@ class ApplyResult(_standard.ApplyResult):  # type: ignore[type-arg]
         self._callback = callback
         self._error_callback = error_callback
         self._task: Any = None
+        if callback is not None or error_callback is not None:
+            # Before anybody can see that the task has ended, and settle this without them.
+            self._settled = threading.Event()
+            self._awaiting = []
         pool._cache.add(self._job, self)
 
     # ---- the way of an outcome ----
@@ -54,12 +59,10 @@ class ApplyResult(_standard.ApplyResult):  # type: ignore[type-arg]
     def _begin(self, task: Any) -> None:
         """The task was accepted, or could not be."""
         self._task = task
-        if self._callback is not None or self._error_callback is not None:
+        if self._settled is not None:
             self._serve_callbacks(task)
 
     def _serve_callbacks(self, first: Any) -> None:
-        self._settled = threading.Event()
-        self._awaiting: list[Callable[[], None]] = []
         self._pool._serve_notices()
         # Also where it has ended already: callbacks are called by one thread alone.
         first.notify(self._await_tasks)
@@ -119,15 +122,15 @@ class ApplyResult(_standard.ApplyResult):  # type: ignore[type-arg]
         if self._settled is not None and not self._is_in_callback():
             self._settled.wait(timeout)
             return self._outcome
+        # In a callback a result has a value before its own callback was called, which waits for this one.
         outcome = self._collect(deadline_after(timeout))
         if outcome is not None and self._settled is None:
             self._finish(outcome)
         return outcome
 
     def _is_in_callback(self) -> bool:
-        """In a callback of its own a result has a value, though the callback has not ended."""
         pool = self._pool
-        return pool is not None and pool._is_in_callback() and self._unended() is None
+        return pool is not None and pool._is_in_callback() and self._task is not None
 
     # ---- for callers ----
 
@@ -269,19 +272,19 @@ class MapResult(ApplyResult, _standard.MapResult):  # type: ignore[type-arg]
         #: The values so far, from tasks that are not held any more.
         self._values: list[Any] = []
         self._error: Optional[BaseException] = None
-        self._lock = threading.Lock()
-        #: The thread that has it.
+        self._lock = threading.RLock()
+        #: The thread that takes outcomes.
         self._collector: Optional[int] = None
 
-    def _begin_all(self, tasks: list[Any]) -> None:
-        self._tasks = tasks
-        self._task = tasks
-        if not tasks:
+    def _begin_all(self) -> None:
+        """All tasks were submitted."""
+        self._task = self._tasks
+        if not self._tasks:
             # As in the standard library: no call, no callback.
             self._callback = self._error_callback = None
             self._finish((True, []))
-        elif self._callback is not None or self._error_callback is not None:
-            self._serve_callbacks(tasks[0])
+        elif self._settled is not None:
+            self._serve_callbacks(self._tasks[0])
 
     def _unended(self) -> Any:
         tasks = self._tasks
@@ -296,33 +299,29 @@ class MapResult(ApplyResult, _standard.MapResult):  # type: ignore[type-arg]
         return tasks[ended] if ended < len(tasks) else None
 
     def _collect(self, deadline: Optional[float]) -> Optional[Outcome]:
-        remaining = left(deadline)
         if self._collector == threading.get_ident():
-            if remaining == 0:
+            if left(deadline) == 0:
                 return None
-            raise RuntimeError("this thread is waiting for the map that it asks for, in a signal's handler")
-        if not self._lock.acquire(timeout=-1 if remaining is None else remaining):
-            return None
-        try:
-            self._collector = threading.get_ident()
-            return self._outcome or self._collect_locked(deadline)
-        finally:
-            self._collector = None
-            self._lock.release()
-
-    def _collect_locked(self, deadline: Optional[float]) -> Optional[Outcome]:
+            raise RuntimeError("this thread is reading the results of the map that it asks for, in a signal's handler")
         tasks = self._tasks
-        for start in range(0, len(tasks), self._STRIDE):
+        start = 0
+        while start < len(tasks) and self._outcome is None:
             end = min(start + self._STRIDE, len(tasks))
-            last = tasks[end - 1]
-            if last is not None and not last.wait(left(deadline)):
-                return None
-            if not self._take(start, end, deadline):
-                return None
-        return (True, self._values) if self._error is None else (False, self._error)
+            # When the last one has ended, most have.
+            for task in (tasks[end - 1], tasks[start]):
+                if task is not None and not task.wait(left(deadline)):
+                    return None
+            # Not while it waits: others have times of their own. And a handler's error must not leave it locked.
+            with self._lock:
+                try:
+                    self._collector = threading.get_ident()
+                    start = self._take(start, end)
+                finally:
+                    self._collector = None
+        return self._outcome or ((True, self._values) if self._error is None else (False, self._error))
 
-    def _take(self, index: int, end: int, deadline: Optional[float]) -> bool:
-        """Takes the outcomes of the tasks from `index` to `end`; False when the time was over first."""
+    def _take(self, index: int, end: int) -> int:
+        """Takes the outcomes of the tasks from `index` to `end`, until there is one that has not ended: gives its place."""
         tasks = self._tasks
         keep = self._values.append if self._chunksize == 1 else self._values.extend
         while index < end:
@@ -332,18 +331,17 @@ class MapResult(ApplyResult, _standard.MapResult):  # type: ignore[type-arg]
                     break
             task = tasks[index]
             if task is not None:
-                outcome = task.outcome(left(deadline))
-                if outcome is None:
-                    return False
+                if not task.is_ended():
+                    break
+                success, value = task.outcome()
                 tasks[index] = None
-                success, value = outcome
                 if self._error is None:
                     if success:
                         keep(value)
                     else:
                         self._error = value
             index += 1
-        return True
+        return index
 
     def _take_ended(self) -> None:
         for task in list(self._tasks):

@@ -173,7 +173,12 @@ def maybe_encoding_error(error: BaseException, result: Any) -> BaseException:
     """What the caller of a pool gets of a result that cannot be pickled, as `error` says."""
     from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]
 
-    encoding_error: BaseException = MaybeEncodingError(error, result)
+    encoding_error: BaseException
+    try:
+        encoding_error = MaybeEncodingError(error, result)
+    except Exception:
+        # Nor can it be shown.
+        encoding_error = MaybeEncodingError(error, object.__repr__(result))
     return encoding_error
 
 

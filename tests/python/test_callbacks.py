@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from functools import partial
 from typing import Any
@@ -34,6 +35,46 @@ def test_a_callback_gets_the_value_once(pool: procpool.Pool) -> None:
     result = pool.apply_async(tasks.square, (3,), callback=called, error_callback=failed)
     assert result.get(LONG) == 9
     assert (called, failed) == ([9], [])
+
+
+def test_callbacks_are_called_whoever_looks_for_what_has_ended(pool: procpool.Pool) -> None:
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            len(pool._cache)
+
+    looking = threading.Thread(target=look)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        looking.start()
+        called = Calls()
+        results = [pool.apply_async(tasks.same, (number,), callback=called) for number in range(2000)]
+        results.append(pool.map_async(tasks.same, [1], callback=called))
+        for result in results:
+            result.wait(LONG)
+    finally:
+        over.set()
+        looking.join(LONG)
+        sys.setswitchinterval(interval)
+    assert len(called) == len(results)
+
+
+def test_a_callback_may_wait_for_what_has_a_callback_too(pool: procpool.Pool, tmp_path: Any) -> None:
+    heard: list[Any] = []
+
+    def callback(value: int) -> None:
+        other = pool.apply_async(tasks.wait_for_file, (str(tmp_path / "gate"), 2), callback=heard.append)
+        with pytest.raises(procpool.TimeoutError):
+            other.get(0.01)
+        (tmp_path / "gate").touch()
+        heard.append(other.get(LONG))
+        heard.append(sorted(pool.imap_unordered(tasks.same, [4, 3])))
+
+    assert pool.apply_async(tasks.same, (1,), callback=callback).get(LONG) == 1
+    wait_until(lambda: len(heard) == 3, "the other callback was called")
+    assert heard == [2, [3, 4], 2]
 
 
 def test_an_error_callback_gets_the_error_once(pool: procpool.Pool) -> None:

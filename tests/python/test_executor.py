@@ -259,6 +259,33 @@ def test_shutdown_may_cancel_what_has_not_begun(tmp_path: Any) -> None:
     executor.shutdown()
 
 
+def test_shutdown_cancels_what_map_submitted_as_well(gate: Any) -> None:
+    executor = procpool.ProcessPoolExecutor(1)
+    results = executor.map(tasks.wait_for_file, [str(gate)] * 10, range(10))
+    wait_until(lambda: executor.stats().running == 1, "the first runs")
+    executor.shutdown(wait=False, cancel_futures=True)
+    assert executor.stats().queued == 0
+    gate.touch()
+    assert next(results) == 0
+    with pytest.raises(CancelledError):
+        next(results)
+    executor.shutdown()
+
+
+def test_what_map_submitted_is_forgotten_with_its_iterator(executor: procpool.ProcessPoolExecutor) -> None:
+    results = executor.map(tasks.same, range(3))
+    assert len(executor._pending_work_items) == 1
+    assert list(results) == [0, 1, 2]
+    executor.map(tasks.same, range(3))
+    gc.collect()
+    del results
+    assert len(executor._pending_work_items) == 0
+
+
+def test_it_is_an_executor_of_the_standard_library() -> None:
+    assert issubclass(procpool.ProcessPoolExecutor, concurrent.futures.ProcessPoolExecutor)
+
+
 def test_the_context_manager_waits() -> None:
     with procpool.ProcessPoolExecutor(2) as executor:
         futures = [executor.submit(tasks.same_slowly, number) for number in range(20)]

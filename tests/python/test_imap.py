@@ -111,6 +111,25 @@ def test_an_input_that_raises_a_base_exception_ends_the_iterator_too(pool: procp
 
 
 @BOTH
+def test_an_interrupt_while_input_is_read_loses_no_result(pool: procpool.Pool, name: str) -> None:
+    def numbers() -> Iterator[int]:
+        yield from range(5)
+        raise KeyboardInterrupt
+
+    results = getattr(pool, name)(tasks.same, numbers(), buffersize=2)
+    given = []
+    with pytest.raises(KeyboardInterrupt):
+        given.extend(iter(results.next, None))
+    # What was read is given; then it is told that this was not all.
+    with pytest.raises(KeyboardInterrupt):
+        for _ in range(6):
+            given.append(results.next(LONG))
+    assert sorted(given) == list(range(5))
+    with pytest.raises(StopIteration):
+        results.next(LONG)
+
+
+@BOTH
 def test_no_iterable_is_a_type_error_of_the_first_next(pool: procpool.Pool, name: str) -> None:
     results = getattr(pool, name)(tasks.same, 5)
     with pytest.raises(TypeError):

@@ -498,17 +498,14 @@ def test_what_a_handler_raises_while_a_result_is_read_does_not_become_the_result
     assert finished.check() == "too late Slow None\n" and finished.errors == ""
 
 
-def test_a_handler_that_asks_for_the_map_that_is_being_waited_for_is_told_so(tmp_path: Path) -> None:
+def test_a_handler_may_ask_for_the_map_that_is_being_waited_for(tmp_path: Path) -> None:
     program = """
         import procpool, signal, tasks
 
         def handle(number, frame):
             print(result.ready())
-            try:
-                result.get()
-            except RuntimeError as error:
-                print(error)
             open("gate", "w").close()
+            print(result.get())
 
         if __name__ == "__main__":
             signal.signal(signal.SIGALRM, handle)
@@ -518,8 +515,70 @@ def test_a_handler_that_asks_for_the_map_that_is_being_waited_for_is_told_so(tmp
                 print(result.get())
     """
     finished = run(tmp_path, program)
-    told = "this thread is waiting for the map that it asks for, in a signal's handler"
-    assert finished.check() == f"False\n{told}\n[None, None, None]\n" and finished.errors == ""
+    assert finished.check() == "False\n[None, None, None]\n[None, None, None]\n" and finished.errors == ""
+
+
+def test_a_handler_that_asks_for_the_map_whose_results_are_being_read_is_told_so(tmp_path: Path) -> None:
+    program = """
+        import procpool, signal
+
+        class Bell:
+            def __reduce__(self):
+                return ring, ()
+
+        def ring():
+            signal.raise_signal(signal.SIGALRM)
+            return "rung"
+
+        def bell(number):
+            return Bell()
+
+        def handle(number, frame):
+            try:
+                result.get()
+            except RuntimeError as error:
+                print(error)
+
+        if __name__ == "__main__":
+            signal.signal(signal.SIGALRM, handle)
+            with procpool.Pool(1) as pool:
+                result = pool.map_async(bell, [1])
+                print(result.get())
+    """
+    finished = run(tmp_path, program)
+    told = "this thread is reading the results of the map that it asks for, in a signal's handler"
+    assert finished.check() == f"{told}\n['rung']\n" and finished.errors == ""
+
+
+def test_a_handler_that_raises_leaves_a_map_as_it_was(tmp_path: Path) -> None:
+    program = """
+        import procpool, signal, tasks
+
+        class TooLate(Exception):
+            pass
+
+        def handle(number, frame):
+            if frame.f_code.co_filename.endswith("results.py"):
+                raise TooLate
+
+        if __name__ == "__main__":
+            signal.signal(signal.SIGALRM, handle)
+            with procpool.Pool(1) as pool:
+                result = pool.map_async(tasks.wait_for_file, ["gate"] * 3, chunksize=1)
+                interrupts = 0
+                signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0001)
+                while interrupts < 2000:
+                    try:
+                        while True:
+                            result.wait(0)
+                    except TooLate:
+                        interrupts += 1
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                open("gate", "w").close()
+                print(result.get(30))
+    """
+    finished = run(tmp_path, program)
+    assert finished.check() == "[None, None, None]\n"
 
 
 def test_a_forked_worker_has_its_parents_other_handlers(tmp_path: Path) -> None:

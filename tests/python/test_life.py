@@ -16,6 +16,50 @@ from programs import run
 from waiting import LONG, wait_until
 
 
+class Input(list[Any]):
+    """Calls `then` when it is read for the second time by strides."""
+
+    def __init__(self, items: Any, then: Any) -> None:
+        super().__init__(items)
+        self.then = then
+
+    def __iter__(self) -> Any:
+        for index, item in enumerate(super().__iter__()):
+            if index == 300:
+                self.then()
+            yield item
+
+
+def test_close_while_a_map_is_being_submitted_refuses_none_of_it() -> None:
+    with procpool.Pool(2) as pool:
+        halfway, closed = threading.Event(), threading.Event()
+
+        def then() -> None:
+            halfway.set()
+            assert closed.wait(LONG)
+
+        def close() -> None:
+            assert halfway.wait(LONG)
+            pool.close()
+            closed.set()
+            pool.join()
+
+        closing = threading.Thread(target=close)
+        closing.start()
+        assert pool.map(tasks.same, Input(range(1000), then), chunksize=1) == list(range(1000))
+        closing.join(LONG)
+        assert not closing.is_alive()
+
+
+def test_whoever_closes_the_pool_in_the_middle_of_its_own_map_is_refused_the_rest() -> None:
+    # A handler of a signal, say: it could not wait for what it has interrupted.
+    with procpool.Pool(2) as pool:
+        result = pool.map_async(tasks.same, Input(range(1000), pool.close), chunksize=1)
+        pool.join()
+        with pytest.raises(ValueError, match="^Pool not running$"):
+            result.get(LONG)
+
+
 def all_calls(pool: procpool.Pool) -> list[Any]:
     return [
         lambda: pool.apply(abs, (1,)),

@@ -7,11 +7,13 @@ import os
 import threading
 import time
 import weakref
+from pathlib import Path
 from typing import Any
 
 import procpool
 import pytest
 import tasks
+from programs import run
 from waiting import LONG, wait_until
 
 MIB = 1 << 20
@@ -21,6 +23,28 @@ def resident(pid: int) -> int:
     """Bytes of memory of a process's own; what it shares does not count."""
     with open(f"/proc/{pid}/status") as file:
         return next(int(line.split()[1]) << 10 for line in file if line.startswith("RssAnon:"))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "procpool.Pool(2).map(len, data, chunksize=1)",
+        "procpool.Pool(2).map(len, data, chunksize=3)",
+        "list(procpool.Pool(2).imap(len, data))",
+        "list(procpool.ProcessPoolExecutor(2).map(len, data))",
+    ],
+)
+def test_arguments_of_one_call_may_be_more_than_the_pools_memory(call: str, tmp_path: Path) -> None:
+    program = f"""
+        import procpool, resource
+
+        if __name__ == "__main__":
+            # The pool takes no more than a file may have.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 20, 64 << 20))
+            data = [bytes(2 << 20)] * 100
+            print(sum({call}))
+    """
+    assert run(tmp_path, program).check() == f"{100 * (2 << 20)}\n"
 
 
 class Tracked:

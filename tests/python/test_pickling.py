@@ -13,6 +13,7 @@ from typing import Any
 import procpool
 import pytest
 import tasks
+from procpool.pool import MaybeEncodingError
 from programs import Program, run
 from waiting import LONG
 
@@ -292,3 +293,39 @@ def test_arguments_are_copied(pool: procpool.Pool) -> None:
     mutable.append(2)
     assert later.get(LONG) == [1]
     result.get(LONG)
+
+
+class Chain:
+    """Has every attribute, each of which is itself."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, number: int) -> int:
+        return number + 1
+
+
+def test_an_object_that_has_every_attribute_can_be_called(pool: procpool.Pool) -> None:
+    assert pool.apply(Chain(), (1,)) == 2
+
+
+class Shy:
+    """Can be neither pickled nor shown."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("not to be pickled")
+
+    def __repr__(self) -> str:
+        raise ValueError("not to be shown")
+
+
+def make_shy() -> Any:
+    return Shy()
+
+
+def test_a_result_that_can_neither_be_pickled_nor_shown_costs_no_worker(pool: procpool.Pool) -> None:
+    with pytest.raises(MaybeEncodingError, match="Shy object at .*not to be pickled"):
+        pool.apply(make_shy)
+    assert pool.stats().restarts == 0

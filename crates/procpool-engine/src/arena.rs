@@ -140,8 +140,8 @@ impl Zone<'_> {
     }
 
     /// Supervisor: calls `discard` with runs of free extents, which are the parent's own meanwhile, sparing the
-    /// first `spared` free ones.
-    pub(crate) fn trim(&self, spared: usize, mut discard: impl FnMut(Run)) {
+    /// first `spared` free ones. A run has `most` extents at most: others may want them at that moment.
+    pub(crate) fn trim(&self, spared: usize, most: usize, mut discard: impl FnMut(Run)) {
         let mut spare = spared;
         let mut run = Run { first: 0, count: 0 };
         for index in 0..self.touched() {
@@ -154,6 +154,10 @@ impl Zone<'_> {
                 run = Run { first: index + 1, count: 0 };
             } else {
                 run.count += 1;
+                if run.count == most {
+                    self.discard_run(run, &mut discard);
+                    run = Run { first: index + 1, count: 0 };
+                }
             }
         }
         self.discard_run(run, &mut discard);

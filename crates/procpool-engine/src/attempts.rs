@@ -48,6 +48,12 @@ impl Shared {
         let Some(shared) = self.region.slot(slot) else { return false };
         let Some(extra) = extras.get(slot, ticket) else { return false };
         let Some(copy) = &extra.copy else { return false };
+        // Somebody may have ended it for good, since its worker died.
+        let mut endings = lock(&self.endings);
+        if endings.get(&ticket).is_some_and(policy::is_final) {
+            return false;
+        }
+        endings.remove(&ticket);
         copy.write(shared, extra.limits);
         if let Some(at) = Instant::now().checked_add(pause).filter(|_| !pause.is_zero()) {
             extras.postpone(slot, ticket, at);

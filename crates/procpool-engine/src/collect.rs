@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::ptr;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use crate::faults::{Point, point};
 use crate::os::signal;
@@ -16,6 +17,9 @@ use crate::region::Region;
 use crate::shared::Shared;
 use crate::slot::Ticket;
 use crate::sync::{AtomicBool, Mutex, Ordering, lock, thread, thread_local};
+
+/// The longest that the thread sleeps without a look in a pool that has ended.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// Which pool's listeners this thread calls, by its region: null for none.
@@ -167,7 +171,13 @@ fn in_order(mut due: Vec<(Ticket, Listener)>) -> impl Iterator<Item = Listener> 
 
 fn call(listener: Listener) {
     // A listener that panics harms nobody but itself; the panic hook has told of it.
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(listener));
+    let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(listener));
+    if let Err(second) = called.or_else(|payload| {
+        // What it panicked with may panic when it is dropped.
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(payload)))
+    }) {
+        std::mem::forget(second);
+    }
 }
 
 impl Shared {
@@ -194,7 +204,11 @@ pub(crate) fn stands_in() -> bool {
 fn serve(region: &Region, shared: &Weak<Shared>, over: &AtomicBool) {
     SERVES.with(|serves| serves.set(region));
     while serve_ended(region, shared) || !(over.load(Ordering::Acquire) || shared.strong_count() == 0) {
-        region.ended().sleep(|| serve_ended(region, shared) || over.load(Ordering::Acquire));
+        // The audit wakes it where a worker that scribbled lost it its wake-up (*I4*). After that, nobody does when the
+        // last handle is gone.
+        let is_audited = shared.upgrade().is_some_and(|shared| !lock(&shared.life).settled);
+        let most = (!is_audited).then_some(LONGEST_SLEEP);
+        region.ended().sleep(most, || serve_ended(region, shared) || over.load(Ordering::Acquire));
     }
 }
 

@@ -13,9 +13,6 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering, futex};
 const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
 
-/// The longest that the collector sleeps without a look: a worker that scribbles may lose it its wake-up (*I4*).
-const LONGEST_SLEEP: Duration = Duration::from_secs(1);
-
 /// The shared words, as one process sees them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ended<'r> {
@@ -69,14 +66,14 @@ impl Ended<'_> {
         any
     }
 
-    /// Collector: sleeps until it is told of something, unless `look` finds that it was just now. May return for no
-    /// reason.
-    pub(crate) fn sleep(&self, look: impl FnOnce() -> bool) {
+    /// Collector: sleeps until it is told of something, unless `look` finds that it was just now; not for longer than
+    /// `most`. May return for no reason.
+    pub(crate) fn sleep(&self, most: Option<Duration>, look: impl FnOnce() -> bool) {
         // ORDER: AcqRel, partner of the swap in `rouse`.
         self.bed.swap(ASLEEP, Ordering::AcqRel);
         point(Point::Dozes);
         if !look() {
-            futex::wait(self.bed, ASLEEP, Some(LONGEST_SLEEP));
+            futex::wait(self.bed, ASLEEP, most);
         }
     }
 }

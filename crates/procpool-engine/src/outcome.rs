@@ -41,6 +41,8 @@ pub enum Failure {
     Cancelled,
     /// The pool was terminated, or dropped.
     Terminated,
+    /// This process is a fork of the one that made the pool, whose task it is.
+    Forked,
     /// Its worker used more memory than the pool allows, and was killed for that.
     MemoryLimit {
         /// The memory of its own that it was seen with, in bytes.

@@ -28,12 +28,12 @@ impl Parts<'_> {
         self.head.len() <= INLINE && self.tail.is_empty() && self.buffers.is_empty()
     }
 
-    fn head_length(&self) -> u64 {
+    pub(crate) fn head_length(&self) -> u64 {
         self.head.len() as u64 + self.tail.iter().map(|piece| piece.len() as u64).sum::<u64>()
     }
 
     /// Bytes that the buffers take, each rounded up to a multiple of 64.
-    fn buffers_length(&self) -> u64 {
+    pub(crate) fn buffers_length(&self) -> u64 {
         self.buffers.iter().map(|buffer| (buffer.len() as u64).next_multiple_of(ALIGNMENT)).sum()
     }
 }

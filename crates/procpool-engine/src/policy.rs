@@ -89,6 +89,11 @@ pub(crate) fn tries_again(failure: &Failure, retries_left: u32) -> bool {
     retries_left > 0 && was_unlucky
 }
 
+/// Whether a task that failed so is never tried again.
+pub(crate) fn is_final(failure: &Failure) -> bool {
+    !tries_again(failure, 1)
+}
+
 /// How long a task waits before its next attempt, after so many that failed: not at all after the first, then 10 ms,
 /// doubled each time up to 1.28 s. A task that kills whoever runs it costs the pool a worker at each attempt.
 pub(crate) fn pause_before_attempt(failed: u32) -> Duration {

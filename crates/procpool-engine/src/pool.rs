@@ -193,17 +193,25 @@ impl Pool {
 
     /// As [`Pool::terminate`], with another time between SIGTERM and SIGKILL than the one in [`Config`].
     pub fn terminate_within(&self, grace: Duration) {
-        *lock(&self.shared.grace) = grace;
+        if !self.shared.is_forked() {
+            *lock(&self.shared.grace) = grace;
+        }
         self.terminate();
     }
 
     /// How many accepted tasks have not ended. Looks at every task that has not been taken: not for a busy loop.
     pub fn unfinished(&self) -> usize {
+        if self.shared.is_forked() {
+            return 0;
+        }
         self.shared.unfinished(&lock(&self.shared.books))
     }
 
     /// Why the pool gave up, if it has.
     pub fn breakdown(&self) -> Option<Arc<Breakdown>> {
+        if self.shared.is_forked() {
+            return None;
+        }
         match &lock(&self.shared.books).door {
             Door::Broken(why) => Some(why.clone()),
             _ => None,
@@ -254,8 +262,11 @@ impl Pool {
     /// Changes the number of workers. Where it shrinks, workers leave after their present task.
     ///
     /// # Errors
-    /// [`PoolError::Workers`].
+    /// [`PoolError::Workers`]; [`PoolError::Forked`].
     pub fn resize(&self, workers: usize) -> Result<(), PoolError> {
+        if self.shared.is_forked() {
+            return Err(PoolError::Forked);
+        }
         if !(1..=MAX_WORKERS).contains(&workers) {
             return Err(PoolError::Workers(workers));
         }

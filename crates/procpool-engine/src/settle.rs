@@ -5,6 +5,7 @@ use crate::faults::{Point, point};
 use crate::layout::Seat;
 use crate::outcome::{Death, Failure};
 use crate::payload::{self, Place};
+use crate::policy;
 use crate::queue::Entry;
 use crate::shared::{Counters, Shared};
 use crate::slot::{State, Ticket};
@@ -28,10 +29,30 @@ impl Shared {
         cancelled
     }
 
+    /// Cancels a task that is queued or running, or about to be tried again; false if it has ended, or is ending for good.
+    pub(crate) fn cancel_anyway(&self, slot: u32, ticket: Ticket) -> bool {
+        // Between two looks it may go from one to the next.
+        while !self.is_ended(slot, ticket) && !self.is_ending(slot, ticket) {
+            let failure = Failure::Cancelled;
+            if self.cancel(slot, ticket, failure.clone()) || self.doom(slot, ticket, failure).is_some() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether the task is doomed for a reason after which it is not tried again.
+    fn is_ending(&self, slot: u32, ticket: Ticket) -> bool {
+        let endings = lock(&self.endings);
+        self.doomed_seat(slot, ticket).is_some() && endings.get(&ticket).is_some_and(policy::is_final)
+    }
+
     /// `Claimed` → `Doomed`, and asks for the worker's death (*I3*). Gives the worker's seat; `None` if the task was
     /// not running, in which case nobody is harmed.
     pub(crate) fn doom(&self, slot: u32, ticket: Ticket, failure: Failure) -> Option<u32> {
-        let seat = self.mark_doomed(slot, ticket, failure)?;
+        let seat = self
+            .mark_doomed(slot, ticket, failure.clone())
+            .or_else(|| self.overrule(slot, ticket, failure))?;
         point(Point::Doomed);
         self.request(|requests| requests.kills.push((slot, ticket)));
         Some(seat)
@@ -40,6 +61,18 @@ impl Shared {
     fn mark_doomed(&self, slot: u32, ticket: Ticket, failure: Failure) -> Option<u32> {
         let mut endings = lock(&self.endings);
         let seat = self.region.slot(slot)?.word.doom(ticket)?;
+        endings.insert(ticket, failure);
+        Some(seat)
+    }
+
+    /// A task that is doomed, or whose worker died, may be tried again: not if this `failure` is final, which comes before
+    /// that is decided.
+    fn overrule(&self, slot: u32, ticket: Ticket, failure: Failure) -> Option<u32> {
+        let mut endings = lock(&self.endings);
+        let seat = self.doomed_seat(slot, ticket)?;
+        if !policy::is_final(&failure) || endings.get(&ticket).is_some_and(policy::is_final) {
+            return None;
+        }
         endings.insert(ticket, failure);
         Some(seat)
     }
@@ -97,10 +130,10 @@ impl Shared {
     /// `Claimed`, `Doomed` → `Lost`, or another attempt.
     fn lose(&self, slot: u32, ticket: Ticket, seat: u32, death: &Death) {
         let ran = self.ran(slot, ticket);
-        // From here on nobody else can doom it; who did has written down why.
+        // Who dooms it has written down why, and may do so until it is ended or ready again.
         let _ = self.region.slot(slot).and_then(|shared| shared.word.doom(ticket));
         point(Point::Seals);
-        let doomed = lock(&self.endings).remove(&ticket);
+        let doomed = lock(&self.endings).get(&ticket).cloned();
         self.take_back_argument(slot, ticket, seat);
         let failure = doomed.unwrap_or_else(|| Failure::Died {
             last: Death { ticket: Some(ticket), ..death.clone() },
@@ -126,7 +159,7 @@ impl Shared {
 
     fn end_without_reply(&self, slot: u32, ticket: Ticket, failure: Failure) {
         let Some(shared) = self.region.slot(slot) else { return };
-        lock(&self.endings).insert(ticket, failure);
+        lock(&self.endings).entry(ticket).or_insert(failure);
         Counters::add(&self.counters.failed, 1);
         shared.word.settle(ticket);
         point(Point::Lost);
@@ -192,8 +225,12 @@ impl Shared {
                 self.end_impossible(slot, ticket, &alive);
             }
         }
-        // The private books know who listens, whatever became of the slot's event (*I4*).
-        self.collector.due(self).into_iter().for_each(|slot| self.region.ended().tell(slot));
+        // The private books know who listens, whatever became of the slot's event and the collector's bed (*I4*).
+        let due = self.collector.due(self);
+        if !due.is_empty() {
+            due.into_iter().for_each(|slot| self.region.ended().tell(slot));
+            self.region.ended().shake();
+        }
         if unfinished > 0 {
             self.restate();
             self.audit_queue();

@@ -53,9 +53,13 @@ pub struct WorkerStats {
 }
 
 impl Pool {
-    /// What the pool does now. Looks at every task that has not been taken: not for a busy loop.
+    /// What the pool does now. Looks at every task that has not been taken: not for a busy loop. In a fork of the process
+    /// that made the pool all of it is zero.
     pub fn stats(&self) -> Stats {
         let shared = self.shared();
+        if shared.is_forked() {
+            return Stats::default();
+        }
         let counters = &shared.counters;
         let live = {
             let books = lock(&shared.books);

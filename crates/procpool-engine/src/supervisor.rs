@@ -33,6 +33,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How much of the arena stays in memory while the pool is idle, in extents of each zone.
 const SPARED_EXTENTS: usize = 128;
 
+/// How much of the rest is nobody's to take while it is given back, in bytes.
+const TRIMMED_AT_ONCE: u64 = 64 << 20;
+
 /// Where tasks are finished all the time, only every so many looks go over all of them.
 const LOOKS_PER_AUDIT: u32 = 8;
 
@@ -324,7 +327,7 @@ impl Supervisor {
             (region.small(), layout.small, crate::layout::SMALL_EXTENT),
             (region.large(), layout.large, crate::layout::LARGE_EXTENT),
         ] {
-            zone.trim(spared, |run| {
+            zone.trim(spared, (TRIMMED_AT_ONCE / extent) as usize, |run| {
                 region.discard(start + run.first as u64 * extent, run.count as u64 * extent);
             });
         }
@@ -335,9 +338,11 @@ impl Supervisor {
     /// In a closed pool, when all is done: a worker that does not leave by itself is out of its mind, and is killed.
     fn see_off(&mut self) {
         let stays = |member: &Member| member.kill_at.is_none();
-        let queue = self.shared.region.queue();
+        // While there are entries there may be tasks. Once nobody watches there are none, and old entries may stay.
+        let may_have_tasks =
+            !self.shared.region.queue().is_empty() && self.shared.watched.load(Ordering::Acquire);
         if self.shared.phase() != Phase::Closed
-            || !queue.is_empty()
+            || may_have_tasks
             || !self.members().any(|(_, member)| stays(member))
         {
             return;

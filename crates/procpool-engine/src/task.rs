@@ -90,6 +90,10 @@ impl Task {
     /// interrupted, and every second. Where it says no, the wait is over.
     pub fn wait_while(&self, timeout: Option<Duration>, go_on: impl FnMut() -> bool) -> bool {
         let shared = &self.occupied().shared;
+        // A fork has nothing to wait for: what it takes is an error.
+        if shared.is_forked() {
+            return true;
+        }
         shared.spin.look(|| shared.region.wakeup().worth(), || self.is_ended(), || !shared.has_backlog())
             || self.nap(timeout)
             || self.sleep(timeout.and_then(|span| Instant::now().checked_add(span)), go_on)
@@ -133,30 +137,43 @@ impl Task {
     pub fn take(mut self) -> Outcome {
         self.wait(None);
         let occupied = self.occupied.take().expect("`take` and `drop` consume the task");
+        if occupied.shared.is_forked() {
+            return Outcome::Failed(Failure::Forked);
+        }
         occupied.take_outcome(self.has_extra)
     }
 
     /// Cancels the task if no worker has it yet. True when it was cancelled now.
     pub fn cancel(&self) -> bool {
         let Occupied { shared, slot, ticket } = self.occupied();
-        shared.cancel(*slot, *ticket, Failure::Cancelled)
+        !shared.is_forked() && shared.cancel(*slot, *ticket, Failure::Cancelled)
     }
 
     /// Cancels the task, and if it is running kills the worker that runs it, and no other. True when it was
     /// cancelled now: it will end with [`Failure::Cancelled`].
     pub fn cancel_running(&self) -> bool {
         let Occupied { shared, slot, ticket } = self.occupied();
-        self.cancel() || shared.doom(*slot, *ticket, Failure::Cancelled).is_some()
+        !shared.is_forked() && shared.cancel_anyway(*slot, *ticket)
+    }
+
+    /// Whether no listener of this task is called while this thread waits: because it is a listener of the same pool that
+    /// waits, or a fork of the pool's process.
+    pub fn is_unheard_here(&self) -> bool {
+        let shared = &self.occupied().shared;
+        shared.is_in_callback() || shared.is_forked()
     }
 
     /// Calls `listener` on the collector's thread once the task has ended, perhaps at once. It must not block
     /// for long: it holds up the other listeners of the pool.
     ///
-    /// It is given back where the pool, and with it the task, has ended, and no thread can be had: then it is for the
-    /// caller to call.
+    /// It is given back where the pool, and with it the task, has ended, and no thread can be had, or where this process
+    /// is a fork of the pool's: then it is for the caller to call.
     #[must_use = "nobody else calls a listener that is given back"]
     pub fn listen(&self, listener: impl FnOnce() + Send + 'static) -> Option<Box<dyn FnOnce() + Send>> {
         let Occupied { shared, slot, ticket } = self.occupied();
+        if shared.is_forked() {
+            return Some(Box::new(listener));
+        }
         collect::listen(shared, *slot, *ticket, Box::new(listener))
     }
 }

@@ -26,6 +26,13 @@ use crate::wakeup::Wakeups;
 /// How often a worker whose descriptor of the parent was closed asks whether its zygote lives.
 const SECOND_LOOK: Duration = Duration::from_millis(250);
 
+/// How often, and after what time, a worker looks again for room for a reply before it says that there is none.
+const LOOKS_FOR_ROOM: u32 = 100;
+const LOOK_FOR_ROOM_AGAIN: Duration = Duration::from_millis(1);
+
+/// A reply of so many bytes is freed in no time.
+const LIGHT: u64 = 64 << 10;
+
 /// A worker process's hold on its pool.
 pub struct Worker {
     region: Arc<Region>,
@@ -400,7 +407,8 @@ impl Call<'_> {
         }
         let fits = worker.write_reply(slot, reply, parts, kept.is_some());
         point(Point::Written);
-        worker.finish(slot, ticket, reply == Reply::Raised || !fits);
+        let is_light = parts.head_length() + parts.buffers_length() <= LIGHT;
+        worker.finish(slot, ticket, reply == Reply::Raised || !fits, is_light);
         // Not before: until the task has ended, another attempt may need it.
         drop(kept);
     }
@@ -409,13 +417,14 @@ impl Call<'_> {
 impl Worker {
     /// False where there is no room for the reply; then the slot says so.
     fn write_reply(&mut self, slot: u32, reply: Reply, parts: &Parts<'_>, kept: bool) -> bool {
+        let room = self.find_room(parts);
         let Some(words) = self.region.slot(slot) else { return false };
         let kept = if kept { KEPT } else { 0 };
         let kind = match reply {
             Reply::Returned => RETURNED,
             Reply::Raised => RAISED,
         };
-        match payload::prepare(&self.region, &mut self.allocator, parts) {
+        match room {
             Ok(place) => {
                 point(Point::Allocated);
                 payload::fill(&self.region, &place, parts);
@@ -430,14 +439,28 @@ impl Worker {
         }
     }
 
-    fn finish(&mut self, slot: u32, ticket: Ticket, failed: bool) {
+    /// Looks more than once: for moments free memory is somebody's who gives it back, to the system or for want of more.
+    fn find_room(&mut self, parts: &Parts<'_>) -> Result<Place, payload::NoRoom> {
+        for _ in 0..LOOKS_FOR_ROOM {
+            if let Ok(place) = payload::prepare(&self.region, &mut self.allocator, parts) {
+                return Ok(place);
+            }
+            thread::sleep(LOOK_FOR_ROOM_AGAIN);
+        }
+        payload::prepare(&self.region, &mut self.allocator, parts)
+    }
+
+    /// `is_light`: whether what was replied is freed in no time.
+    fn finish(&mut self, slot: u32, ticket: Ticket, failed: bool, is_light: bool) {
         let Some(words) = self.region.slot(slot) else { return };
         if !words.word.finish(ticket, self.seat) {
             self.wait_for_death();
         }
         point(Point::Done);
-        self.spinning |=
-            self.queue().seems_empty(&self.cursor) && self.region.idlers().begin_spinning(self.seat);
+        // Everybody counts on the spinner: it must not be busy with anything else.
+        self.spinning |= is_light
+            && self.queue().seems_empty(&self.cursor)
+            && self.region.idlers().begin_spinning(self.seat);
         if words.event.end() {
             self.region.ended().tell(slot);
         }

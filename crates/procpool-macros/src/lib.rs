@@ -11,9 +11,8 @@ mod signature;
 
 /// Registers a function, so that workers find it by its name and not by its place in the executable.
 ///
-/// Every `fn(A) -> R` can be given to a pool as it is. A worker then looks for the function at the place that it has in
-/// the caller's executable, so both must be the very same build. A registered function is sent by name, and is found
-/// by every executable that registered it too.
+/// Every `fn(A) -> R` can be given to a pool as it is: a worker, which runs the caller's own executable, looks for the
+/// function at the place that it has there. A registered function is sent by a name instead, which `Pool::dump` shows.
 ///
 /// The function itself does not change. It is called as before, and is given to a pool as before:
 ///
@@ -31,8 +30,8 @@ mod signature;
 /// # The name
 ///
 /// A function's name is its path, here `my_crate::area`. Two functions that are written in the bodies of different
-/// functions of one module have the same path. Give such a function a name of its own, and likewise one that keeps its
-/// name wherever it moves:
+/// functions of one module have the same path: then both go by their places. Give such a function a name of its own,
+/// and likewise one that keeps its name wherever it moves:
 ///
 /// ```ignore
 /// #[procpool::task(name = "geometry.area")]
@@ -45,7 +44,8 @@ mod signature;
 ///
 /// A free function with exactly one argument. Several arguments go into a tuple, and none is written `_: ()`. The
 /// argument and the result are owned types that serde can encode and decode. There are no generic parameters and no
-/// `self`, and the function is neither `async`, nor `unsafe`, nor `extern`. The compiler says so where it is not.
+/// `self`, and the function is neither `async`, nor `unsafe`, nor `extern`. The macro says so where it is not. A
+/// function of an `impl` cannot be told from a free one here, and ends in errors of the compiler.
 #[proc_macro_attribute]
 pub fn task(options: TokenStream, item: TokenStream) -> TokenStream {
     registration::expand(options.into(), &item.into()).into()

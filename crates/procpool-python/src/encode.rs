@@ -165,7 +165,10 @@ impl Encoder {
         let sink = pickler.sink.get();
         let written = (std::mem::take(&mut *lock(&sink.pieces)), std::mem::take(&mut *lock(&sink.buffers)));
         sink.clear();
-        lock(&self.idle).push(pickler);
+        // Its memo does not shrink, and the whole of it is cleared each time: after a long pickle a new one is cheaper.
+        if written.0.iter().map(|piece| piece.bind(py).len().unwrap_or(0)).sum::<usize>() <= PIECE {
+            lock(&self.idle).push(pickler);
+        }
         dumped.map(|_| written)
     }
 

@@ -221,6 +221,7 @@ fn describe(py: Python<'_>, failure: &Failure) -> PyResult<(&'static str, Py<PyT
         Failure::TimedOut { ran, limit } => ("timed out", timed_out(py, *ran, *limit)?),
         Failure::Cancelled => ("cancelled", PyTuple::empty(py).unbind()),
         Failure::Terminated => ("terminated", PyTuple::empty(py).unbind()),
+        Failure::Forked => ("forked", PyTuple::empty(py).unbind()),
         Failure::MemoryLimit { seen, peak, limit } => {
             ("memory", (*seen, *limit, *peak).into_pyobject(py)?.unbind())
         }

@@ -4,9 +4,9 @@ use procpool_engine::launch;
 
 /// Becomes a worker, if this process was started to be one; otherwise returns at once.
 ///
-/// Needed only where the crate's own hook before `main` is switched off (`default-features = false`) or cannot work:
-/// with a libc other than glibc, and on systems other than Linux. Then call it first thing in `main`, before threads
-/// are started, files opened or arguments read. Elsewhere it does nothing, and does no harm.
+/// Needed only where the crate's own hook before `main` is switched off (`default-features = false`) or cannot work,
+/// with a libc other than glibc. Then call it first thing in `main`, before threads are started, files opened or
+/// arguments read. Elsewhere it does nothing, and does no harm.
 ///
 /// Without either, [`Pool::new`](crate::Pool::new) succeeds, and every task ends with an error that says so.
 ///

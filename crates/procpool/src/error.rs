@@ -330,6 +330,7 @@ impl From<Failure> for Error {
             Failure::TimedOut { ran, limit } => Self::TimedOut { ran, limit },
             Failure::Cancelled => Self::Cancelled,
             Failure::Terminated => Self::Terminated,
+            Failure::Forked => Self::Forked,
             Failure::MemoryLimit { seen, peak, limit } => Self::MemoryLimit { seen, peak, limit },
             Failure::NoRoom { bytes } => Self::NoRoom { bytes, arena: None },
             Failure::Broken(why) => (&*why).into(),

@@ -3,8 +3,9 @@
 //! A worker is this same program (the zygote compares the executables), so a function is its distance from the start
 //! of the program's text, and so is the *trampoline*, the code that decodes an `A`, calls the function and encodes
 //! an `R`: it is compiled for each pair of types, and named by the parent, so that the types always fit. What was
-//! registered with [`macro@crate::task`] goes by its name instead.
+//! registered with [`macro@crate::task`], for these types, goes by its name instead.
 
+use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -44,6 +45,8 @@ pub static TASKS: [NamedTask];
 pub struct NamedTask {
     name: &'static str,
     function: Erased,
+    /// Functions with the same code may have one address, whatever their types.
+    types: TypeId,
     one: Trampoline,
     chunk: Trampoline,
 }
@@ -62,7 +65,7 @@ impl NamedTask {
         R: Serialize + DeserializeOwned + 'static,
     {
         let (one, chunk) = (worker::call_one::<A, R> as Trampoline, worker::call_chunk::<A, R> as Trampoline);
-        Self { name, function: erase(function), one, chunk }
+        Self { name, function: erase(function), types: TypeId::of::<fn(A) -> R>(), one, chunk }
     }
 }
 
@@ -89,7 +92,7 @@ where
     R: Serialize + DeserializeOwned + 'static,
 {
     let function = erase(function);
-    if let Some(name) = named_address(function) {
+    if let Some(name) = name_of(function, TypeId::of::<fn(A) -> R>()) {
         head.push(if shape == Shape::One { BY_NAME_ONE } else { BY_NAME_CHUNK });
         head.push(name.len() as u8);
         head.extend_from_slice(name.as_bytes());
@@ -172,18 +175,23 @@ impl Callable {
     }
 }
 
-/// The name of a registered function.
-fn named_address(function: Erased) -> Option<&'static str> {
-    static NAMES: OnceLock<HashMap<usize, &'static str>> = OnceLock::new();
+/// The name of a registered function that has these types.
+fn name_of(function: Erased, types: TypeId) -> Option<&'static str> {
+    static NAMES: OnceLock<HashMap<(usize, TypeId), &'static str>> = OnceLock::new();
     if TASKS.is_empty() {
         return None;
     }
     let names = NAMES.get_or_init(|| {
-        // A name's length travels as one byte; longer ones go by offset, as functions without a name do.
-        let short = TASKS.iter().filter(|task| task.name.len() <= usize::from(u8::MAX));
-        short.map(|task| (task.function as usize, task.name)).collect()
+        let usable = TASKS.iter().filter(|task| is_usable(task.name));
+        usable.map(|task| ((task.function as usize, task.types), task.name)).collect()
     });
-    names.get(&(function as usize)).copied()
+    names.get(&(function as usize, types)).copied()
+}
+
+/// Whether a function can go by this name; else it goes by offset. A name's length travels as one byte, and of several
+/// functions with one name none is meant.
+fn is_usable(name: &str) -> bool {
+    name.len() <= usize::from(u8::MAX) && TASKS.iter().filter(|task| task.name == name).count() == 1
 }
 
 /// Where this program's code lies in this process.

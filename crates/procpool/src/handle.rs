@@ -104,6 +104,7 @@ fn take_unwinding<R: DeserializeOwned>(task: Task) -> Result<R> {
     let taken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| take(task)));
     taken.unwrap_or_else(|payload| {
         let message = format!("while its result was decoded in this process: {}", panic::message(&*payload));
+        panic::discard(payload);
         Err(Error::Panicked { message, location: None, backtrace: None })
     })
 }
@@ -127,7 +128,7 @@ impl<R: DeserializeOwned + 'static> AsyncResult<R> {
     /// As [`AsyncResult::get`], but waits for at most `timeout`.
     ///
     /// # Errors
-    /// [`Error::NotReady`] when the time was over first: then the handle is as good as before.
+    /// [`Error::NotReady`] when the time was over first: then the handle can still be used.
     ///
     /// # Panics
     /// If the result was taken already.
@@ -238,6 +239,9 @@ impl<R: DeserializeOwned + Send + 'static> AsyncResult<R> {
 
 impl<R: DeserializeOwned + 'static> Completion<R> {
     fn wait(&self, timeout: Option<Duration>) -> bool {
+        if let Some(task) = self.unheard_task() {
+            return self.complete_here(task, timeout);
+        }
         let deadline = timeout.and_then(|span| Instant::now().checked_add(span));
         let mut progress = lock(&self.progress);
         while progress.success.is_none() {
@@ -253,6 +257,49 @@ impl<R: DeserializeOwned + 'static> Completion<R> {
             };
         }
         true
+    }
+
+    /// The task, where the collector does not come to serve it: it is in the callback that waits here, or in the process
+    /// that this one is a fork of.
+    fn unheard_task(&self) -> Option<Task> {
+        lock(&self.progress).task.take_if(|task| task.is_unheard_here())
+    }
+
+    /// Does what the collector would do. False where the time is over first.
+    fn complete_here(&self, task: Task, timeout: Option<Duration>) -> bool {
+        let has_ended = task.wait(timeout);
+        if has_ended {
+            self.complete_with(task);
+        } else {
+            lock(&self.progress).task = Some(task);
+        }
+        has_ended
+    }
+
+    /// Collector: the task has ended.
+    fn complete(&self) {
+        let Some(task) = lock(&self.progress).task.take() else { return };
+        self.complete_with(task);
+    }
+
+    fn complete_with(&self, task: Task) {
+        let result = take_unwinding::<R>(task);
+        loop {
+            let mut progress = lock(&self.progress);
+            let callbacks = std::mem::take(&mut progress.callbacks);
+            if callbacks.is_empty() {
+                progress.success = Some(result.is_ok());
+                progress.result = Some(result);
+                let waker = progress.waker.take();
+                drop(progress);
+                self.changed.notify_all();
+                // Without the lock: whoever is woken may look at once, in here.
+                waker.into_iter().for_each(Waker::wake);
+                return;
+            }
+            drop(progress);
+            callbacks.into_iter().for_each(|callback| call(callback, &result));
+        }
     }
 }
 
@@ -285,32 +332,12 @@ impl<R: DeserializeOwned + Send + 'static> Completion<R> {
             }
         }
     }
-
-    /// Collector: the task has ended.
-    fn complete(&self) {
-        let Some(task) = lock(&self.progress).task.take() else { return };
-        let result = take_unwinding::<R>(task);
-        loop {
-            let mut progress = lock(&self.progress);
-            let callbacks = std::mem::take(&mut progress.callbacks);
-            if callbacks.is_empty() {
-                progress.success = Some(result.is_ok());
-                progress.result = Some(result);
-                if let Some(waker) = progress.waker.take() {
-                    waker.wake();
-                }
-                self.changed.notify_all();
-                return;
-            }
-            drop(progress);
-            callbacks.into_iter().for_each(|callback| call(callback, &result));
-        }
-    }
 }
 
 fn call<R>(callback: Callback<R>, result: &Result<R>) {
     // A callback that panics has been reported by the panic hook; the result is there all the same.
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| callback(result)));
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| callback(result)))
+        .unwrap_or_else(panic::discard);
 }
 
 impl<R: DeserializeOwned + 'static> Future for AsyncResult<R> {
@@ -331,7 +358,11 @@ impl<R> AsyncResult<R> {
                 let shared = Arc::new(Mutex::new(waker.clone()));
                 let listener = shared.clone();
                 // The task has ended where it is given back, and whoever polls looks after that.
-                let _ = task.listen(move || lock(&listener).wake_by_ref());
+                let _ = task.listen(move || {
+                    // Without the lock: whoever is woken may poll at once, in here.
+                    let waker = lock(&listener).clone();
+                    waker.wake();
+                });
                 self.state = State::Polled(Box::new((task, shared)));
             }
             State::Polled(polled) => {

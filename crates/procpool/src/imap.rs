@@ -163,6 +163,17 @@ where
             self.under_way.insert(ticket, chunk);
         }
     }
+
+    fn wait_for_one(&self) -> Option<u64> {
+        if self.under_way.values().next().is_some_and(|chunk| chunk.task.is_unheard_here()) {
+            // In a callback nobody tells of ends meanwhile.
+            let (&ticket, first) = self.under_way.iter().min_by_key(|(ticket, _)| **ticket)?;
+            first.task.wait(None);
+            return Some(ticket);
+        }
+        // Every task under way is told of once, and this iterator holds a sender: no error, and no waiting for ever.
+        self.told.recv().ok()
+    }
 }
 
 impl<A, R, I> Iterator for ImapUnordered<'_, A, R, I>
@@ -178,8 +189,7 @@ where
             if self.under_way.is_empty() {
                 return self.source.refused.take().map(Err);
             }
-            // Every task under way is told of once, and this iterator holds a sender: no error, and no waiting for ever.
-            let ticket = self.told.recv().ok()?;
+            let ticket = self.wait_for_one()?;
             if let Some(chunk) = self.under_way.remove(&ticket) {
                 chunk.take(|result| self.ready.push_back(result));
             }

@@ -19,7 +19,7 @@
 //! the receiver.
 //!
 //! Workers are this program, run again: before `main` the crate looks whether this process is to be one. Nothing is
-//! needed in `main`, in tests, or in examples. See [`init`] for where that cannot work.
+//! needed in `main`, in tests, or in examples. See [`init`] for where that cannot work. Linux only.
 
 mod buffer;
 mod chunks;

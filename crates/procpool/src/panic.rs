@@ -73,6 +73,13 @@ pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
     text.unwrap_or_else(|| "a value that is no text (`panic_any`)".to_owned())
 }
 
+/// Drops what a panic carried, which may itself panic when it is dropped.
+pub(crate) fn discard(payload: Box<dyn Any + Send>) {
+    if let Err(another) = std::panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(another);
+    }
+}
+
 /// Calls `action`; a panic in it comes back as a value.
 pub(crate) fn catch<R>(action: impl FnOnce() -> R) -> Result<R, Panic> {
     let outer = IN_TASK.replace(true);
@@ -87,8 +94,7 @@ pub(crate) fn catch<R>(action: impl FnOnce() -> R) -> Result<R, Panic> {
         let message = message(&*payload);
         // Without a panic of these words the task had set a hook of its own, or unwound without one.
         let kept = panics.into_iter().rev().find(|panic| panic.message == message);
-        // A payload may panic when it is dropped.
-        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop(payload)));
+        discard(payload);
         kept.unwrap_or(Panic { message, ..Panic::default() })
     })
 }

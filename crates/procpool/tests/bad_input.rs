@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Program, Story, alone, children, eventually, is_alive, kill, say, signal, workers};
+use common::{Gate, Program, Story, alone, children, eventually, is_alive, kill, say, signal, workers};
 use procpool::{Buffer, Error, Pool};
 
 fn square(x: u64) -> u64 {
@@ -302,6 +302,10 @@ fn a_pool_says_so_in_a_forked_child() {
         let pool = story.pool(1);
         let handle = pool.apply_async(square, 3).unwrap();
         handle.wait();
+        let gate = Gate::closed();
+        let running = gate.enter(&pool);
+        let [queued, heard] = [4, 5].map(|x| pool.apply_async(square, x).unwrap());
+        let heard = heard.on_success(|_| ());
         // SAFETY: the child allocates, which glibc allows, and ends by `_exit`.
         let child = unsafe { libc::fork() };
         if child == 0 {
@@ -309,16 +313,24 @@ fn a_pool_says_so_in_a_forked_child() {
             pool.close();
             pool.terminate();
             let not_joined = matches!(pool.join(), Err(Error::Forked));
-            drop(handle);
+            let not_resized = matches!(pool.resize(2), Err(Error::Forked));
+            let not_cancelled = !queued.cancel() && !running.cancel_running();
+            let not_given =
+                [handle, running, queued, heard].map(|handle| matches!(handle.get(), Err(Error::Forked)));
+            let counted = pool.stats().accepted;
             drop(pool);
+            let as_it_should =
+                refused && not_joined && not_resized && not_cancelled && not_given == [true; 4];
             // SAFETY: ends this process at once.
-            unsafe { libc::_exit(i32::from(!(refused && not_joined))) };
+            unsafe { libc::_exit(i32::from(!as_it_should || counted != 0)) };
         }
         let mut status = 0;
         // SAFETY: waits for the child made above.
         assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
         assert_eq!(status, 0, "the child's status");
-        assert_eq!(handle.get().unwrap(), 9, "the parent's handle is as it was");
+        gate.open();
+        let given = [handle, running, queued, heard].map(|handle| handle.get().unwrap());
+        assert_eq!(given, [9, 1, 16, 25], "the parent's handles are as they were");
         expect_to_work(&pool);
     });
 }

@@ -225,3 +225,42 @@ fn a_pool_that_does_not_spin_does_the_same() {
     }
     assert_eq!(pool.map(|x: u64| x + 1, 0..1000).unwrap(), Vec::from_iter(1..1001));
 }
+
+// ---- registered functions ----
+
+#[procpool::task]
+fn increment(x: u64) -> u64 {
+    x + 1
+}
+
+#[test]
+fn a_function_at_the_place_of_a_registered_one_keeps_its_own_types() {
+    let story = Story::begin();
+    let pool = story.pool(1);
+    // Where two functions have the same code, the compiler may give both one address.
+    // SAFETY: both take and give one integer of 64 bits.
+    let other = unsafe { std::mem::transmute::<fn(u64) -> u64, fn(i64) -> i64>(increment) };
+    assert_eq!(pool.apply(increment, 5).unwrap(), 6);
+    assert_eq!(pool.apply(other, -5).unwrap(), -4);
+}
+
+#[test]
+fn registered_functions_that_share_a_name_are_not_taken_for_each_other() {
+    fn first() -> fn(u64) -> u64 {
+        #[procpool::task]
+        fn same(x: u64) -> u64 {
+            x + 1
+        }
+        same
+    }
+    fn second() -> fn(u64) -> u64 {
+        #[procpool::task]
+        fn same(x: u64) -> u64 {
+            x + 1000
+        }
+        same
+    }
+    let story = Story::begin();
+    let pool = story.pool(1);
+    assert_eq!([first(), second()].map(|same| pool.apply(same, 1).unwrap()), [2, 1001]);
+}

@@ -2,9 +2,10 @@
 
 mod common;
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::task::Poll;
+use std::task::{Context, Poll, Wake};
 use std::thread;
 use std::time::Duration;
 
@@ -357,6 +358,46 @@ fn a_callback_that_panics_harms_nobody() {
     assert_eq!(heard.all(), ["16"]);
 }
 
+/// What a panic may carry.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        std::panic::panic_any(Bomb);
+    }
+}
+
+#[test]
+fn a_callback_that_panics_with_what_panics_again_harms_nobody() {
+    let story = Story::begin();
+    let pool = story.pool(1);
+    for _ in 0..2 {
+        let handle = pool.apply_async(square, 3).unwrap().on_success(|_| std::panic::panic_any(Bomb));
+        assert_eq!(handle.get().unwrap(), 9);
+    }
+    let heard = Heard::default();
+    assert_eq!(heard.listen(pool.apply_async(square, 4).unwrap()).get().unwrap(), 16);
+}
+
+#[test]
+fn a_callback_may_wait_for_what_has_a_callback_too() {
+    let story = Story::begin();
+    let (pool, gate) = (story.pool(2), Gate::closed());
+    let heard = Heard::default();
+    let (same, others, path) = (pool.clone(), heard.clone(), gate.path());
+    let first = pool.apply_async(square, 3).unwrap().on_success(move |_| {
+        let mut next = others.listen(same.apply_async(common::wait_at, path).unwrap());
+        assert!(matches!(next.get_timeout(A_MOMENT), Err(Error::NotReady)));
+        gate.open();
+        others.say(next.get().unwrap());
+        let mut squares: Vec<u64> = same.imap_unordered(square, [5, 6]).map(Result::unwrap).collect();
+        squares.sort_unstable();
+        others.say(squares[1]);
+    });
+    assert_eq!(first.get().unwrap(), 9);
+    assert_eq!(heard.all(), ["1", "1", "36"]);
+}
+
 #[test]
 fn a_callback_may_use_the_pool() {
     let story = Story::begin();
@@ -493,6 +534,37 @@ fn a_handle_that_was_polled_can_be_waited_for_as_well() {
     let handle = handle.on_success(move |_| same.store(true, Ordering::SeqCst));
     assert_eq!(handle.get().unwrap(), 1);
     assert!(called.load(Ordering::SeqCst));
+}
+
+/// An executor that has no queue: it polls whatever is woken at once.
+struct Hasty(Mutex<Option<AsyncResult<u64>>>, Mutex<mpsc::Sender<u64>>);
+
+impl Wake for Hasty {
+    fn wake(self: Arc<Self>) {
+        let Some(mut handle) = self.0.lock().unwrap().take() else { return };
+        let waker = self.clone().into();
+        match Pin::new(&mut handle).poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(result) => self.1.lock().unwrap().send(result.unwrap()).unwrap(),
+            Poll::Pending => *self.0.lock().unwrap() = Some(handle),
+        }
+    }
+}
+
+#[test]
+fn whoever_is_woken_may_poll_at_once() {
+    let story = Story::begin();
+    let pool = story.pool(1);
+    let (tell, told) = mpsc::channel();
+    for has_callback in [false, true] {
+        let gate = Gate::closed();
+        let mut handle = gate.enter(&pool);
+        if has_callback {
+            handle = handle.on_success(|_| ());
+        }
+        Arc::new(Hasty(Mutex::new(Some(handle)), Mutex::new(tell.clone()))).wake();
+        gate.open();
+        assert_eq!(told.recv_timeout(PATIENCE), Ok(1));
+    }
 }
 
 #[test]

@@ -88,6 +88,16 @@ fn terminate_wakes_all_who_wait() {
 }
 
 #[test]
+fn a_closed_pool_is_rid_of_a_worker_that_never_gets_to_what_has_ended_in_the_queue() {
+    let story = Story::begin();
+    let pool = story.build(Pool::builder().workers(1).initializer(|_: ()| thread::sleep(PATIENCE * 2), ()));
+    let queued = pool.options().deadline(Duration::from_millis(50)).apply_async(square, 1).unwrap();
+    pool.close();
+    assert!(matches!(queued.get(), Err(Error::TimedOut { ran: None, .. })));
+    assert!(pool.join_timeout(PATIENCE).unwrap());
+}
+
+#[test]
 fn a_closed_pool_can_still_be_terminated() {
     let story = Story::begin();
     let pool = story.pool(1);
@@ -229,10 +239,11 @@ fn stats_say_what_the_pool_does() {
 
 #[test]
 fn an_idle_pool_wakes_nobody() {
-    /// How often the threads of the process were switched to.
-    fn switches(of: u32) -> u64 {
+    /// How often those threads of the process were switched to whose names begin so.
+    fn switches(of: u32, name: &str) -> u64 {
         let threads = std::fs::read_dir(format!("/proc/{of}/task")).unwrap().flatten();
         let status = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("status")).ok());
+        let status = status.filter(|text| text.starts_with(&format!("Name:\t{name}")));
         let line = |text: String| {
             text.lines().find(|line| line.starts_with("voluntary"))?.split('\t').nth(1)?.parse::<u64>().ok()
         };
@@ -241,12 +252,16 @@ fn an_idle_pool_wakes_nobody() {
     let story = Story::begin();
     let pool = story.pool(2);
     pool.map(square, 0..100).unwrap();
+    // From now on there is a thread that calls callbacks.
+    assert_eq!(pool.apply_async(square, 3).unwrap().on_success(|_| ()).get().unwrap(), 9);
     let mut processes = workers(&pool, 2);
     processes.push(parent_of(processes[0]));
+    let own = std::process::id();
     eventually("two seconds have passed in which nobody woke", || {
-        let before: u64 = processes.iter().map(|&pid| switches(pid)).sum();
+        let all = || processes.iter().map(|&pid| switches(pid, "")).sum::<u64>() + switches(own, "procpool-");
+        let before = all();
         thread::sleep(Duration::from_secs(2));
-        processes.iter().map(|&pid| switches(pid)).sum::<u64>() == before
+        all() == before
     });
 }
 

@@ -220,6 +220,18 @@ fn of_timeout_and_deadline_the_one_that_comes_first_ends_a_task() {
 }
 
 #[test]
+fn a_deadline_is_the_end_of_a_task_whose_worker_is_being_killed_for_its_time() {
+    let story = Story::begin();
+    let pool = story.pool(1);
+    let at_once = Duration::from_millis(100);
+    for _ in 0..5 {
+        let limited = pool.options().timeout(at_once).deadline(at_once).retries(u32::MAX);
+        let error = limited.apply(sleep_for_ever, ()).unwrap_err();
+        assert!(matches!(error, Error::TimedOut { limit: TimeLimit::Deadline(_), .. }), "{error}");
+    }
+}
+
+#[test]
 fn deadlines_hold_in_any_order_and_for_many_tasks() {
     let story = Story::begin();
     let (pool, gate) = (story.pool(1), Gate::closed());

@@ -135,7 +135,7 @@ proptest! {
                     let free: Vec<usize> =
                         (0..touched.len()).filter(|&index| touched[index].is_none()).skip(spared).collect();
                     let mut discarded = Vec::new();
-                    house.zone().trim(spared, |run| discarded.extend(run.first..run.first + run.count));
+                    house.zone().trim(spared, 5, |run| discarded.extend(run.first..run.first + run.count));
                     prop_assert_eq!(discarded, free);
                 }
                 Step::Release(_) | Step::Adopt(_) => {}
@@ -160,7 +160,7 @@ proptest! {
         zone.adopt(run, Owner::worker(1), Owner::PARENT);
         zone.release(run, Owner::PARENT);
         zone.recover(Owner::worker(2));
-        zone.trim(3, |run| assert!(run.first + run.count <= EXTENTS));
+        zone.trim(3, 7, |run| assert!(run.first + run.count <= EXTENTS));
         zone.in_use();
         let free: Vec<bool> = house.owners.iter().map(|word| word.load(Ordering::Relaxed) == 0).collect();
         if let Some(run) = zone.claim(&mut Search::new(7), 5, Owner::worker(3)) {

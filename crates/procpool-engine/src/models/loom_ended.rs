@@ -56,7 +56,7 @@ impl House {
             called.iter().filter(|&&called| called).count() == count
         };
         while !serve() {
-            self.ended().sleep(&mut serve);
+            self.ended().sleep(None, &mut serve);
         }
     }
 }

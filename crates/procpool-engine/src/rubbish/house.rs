@@ -266,7 +266,7 @@ impl House {
             Step::Restate => self.shared.restate(),
             Step::Attach => self.attach(),
             Step::Trim(spared) => {
-                self.region().small().trim(spared, |run| {
+                self.region().small().trim(spared, 5, |run| {
                     self.region().discard(
                         self.region().layout().small + run.first as u64 * SMALL_EXTENT,
                         run.count as u64 * SMALL_EXTENT,

@@ -151,6 +151,31 @@ fn who_cancels_a_running_task_harms_no_other() {
     });
 }
 
+/// A task that was cancelled would be tried again, since its worker was about to be killed for its time; or whoever cancels
+/// would be told that it has ended, and it would go on.
+#[test]
+fn what_is_cancelled_is_not_tried_again() {
+    check(|| {
+        let killer = kill(1);
+        let house = House::open(usual());
+        let timeout = Some(Duration::from_micros(thread_rng().gen_range(1..20)));
+        let task = Arc::new(house.submit(1, Limits { timeout, retries: 3, ..Limits::default() }));
+        let canceller = thread::spawn({
+            let task = task.clone();
+            move || {
+                let was_cancelled = task.cancel_running();
+                assert!(was_cancelled || task.is_ended());
+                was_cancelled
+            }
+        });
+        let was_cancelled = canceller.join().unwrap();
+        let end = house.take(1, Arc::into_inner(task).expect("the canceller is gone"));
+        assert!(if was_cancelled { end == End::Cancelled } else { end != End::Cancelled }, "{end:?}");
+        house.close();
+        killer.join().unwrap();
+    });
+}
+
 /// As above, for a task that has run too long; and nobody would hear of one that waits for its time limit.
 #[test]
 fn a_time_limit_ends_its_own_task_only() {
