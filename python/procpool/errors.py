@@ -12,6 +12,7 @@ from typing import NamedTuple, Optional, Sequence
 
 __all__ = [
     "CancelledError",
+    "Death",
     "MemoryLimitExceeded",
     "PoolBroken",
     "SandboxError",

@@ -13,12 +13,15 @@ from .submission import APPLY, ONE, SPREAD, STARMAP, checked_buffersize
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator, Optional
+    from typing import Any, Callable, Iterable, Iterator, Optional, ParamSpec, TypeVar
 
     from . import _procpool
     from .cache import Cache
     from .deadlines import Deadline
     from .futures import ProcessPoolExecutor
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
 
 
 class Calls:
@@ -31,23 +34,23 @@ class Calls:
     def _target(self) -> ProcessPoolExecutor:
         raise NotImplementedError
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Calls `fn(*args, **kwargs)` in a worker; the future is its result."""
         executor = self._target
         executor._check_open()
         call, argument = (APPLY, (args, kwargs)) if kwargs else (SPREAD, args)
-        future = Future(executor, executor._submit(call, fn, argument, self._limits))
+        future: Future[T] = Future(executor, executor._submit(call, fn, argument, self._limits))
         executor._pending_work_items.add(id(future), future)
         return future
 
     def map(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., T],
         *iterables: Iterable[Any],
         timeout: Optional[float] = None,
         chunksize: int = 1,
         buffersize: Optional[int] = None,
-    ) -> Iterator[Any]:
+    ) -> Iterator[T]:
         """An iterator over `map(fn, *iterables)`, computed in the workers.
 
         Args:
@@ -55,6 +58,8 @@ class Calls:
             chunksize: so many items are one task.
             buffersize: read only so many items ahead of the results that were taken; all, at this call, if None.
         """
+        if type(self).submit is not Calls.submit:
+            return self._map_by_submit(fn, *iterables, timeout=timeout, chunksize=chunksize, buffersize=buffersize)
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
         buffersize = checked_buffersize(self._buffersize if buffersize is None else buffersize)
@@ -66,6 +71,15 @@ class Calls:
         Pending.add(executor._pending_work_items, pending)
         pending.extend(itertools.islice(tasks, buffersize and -(-buffersize // chunksize)))
         return _results(pending, tasks if buffersize else iter(()), deadline, chunksize)
+
+    def _map_by_submit(self, *args: Any, buffersize: Optional[int], **kwargs: Any) -> Iterator[Any]:
+        """The standard library's `map`, which calls `submit`: for a subclass that has changed that."""
+        from concurrent.futures import process as standard
+
+        standard_map: Callable[..., Iterator[Any]] = standard.ProcessPoolExecutor.map
+        # It takes a buffersize from CPython 3.14 on.
+        given = {} if buffersize is None else {"buffersize": buffersize}
+        return standard_map(self, *args, **kwargs, **given)
 
     def _tasks(self, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], chunksize: int) -> Iterator[Any]:
         executor = self._target

@@ -7,12 +7,14 @@ from concurrent.futures import _base
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Optional, TypeVar
 
     from .futures import ProcessPoolExecutor
 
+    T = TypeVar("T")
 
-class Future(_base.Future["Any"]):
+
+class Future(_base.Future["T"]):
     """A future that looks at its task: whoever waits for the result waits for the task itself.
 
     The standard library's functions read and change the private parts of futures. Here these are views of the task; the
@@ -171,7 +173,7 @@ class Future(_base.Future["Any"]):
         is_ended: bool = self._task.is_ended()
         return is_ended
 
-    def result(self, timeout: Optional[float] = None) -> Any:
+    def result(self, timeout: Optional[float] = None) -> T:
         """What the call returned, or raises what it raised; `TimeoutError` after `timeout` seconds."""
         outcome = self._task.outcome(timeout)
         if outcome is None:
@@ -179,7 +181,7 @@ class Future(_base.Future["Any"]):
         self._forget()
         success, value = outcome
         if success:
-            return value
+            return value  # type: ignore[no-any-return]
         try:
             raise value
         finally:

@@ -24,11 +24,15 @@ from .submission import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator, Optional
+    from multiprocessing.pool import IMapIterator as Results
+    from typing import Any, Callable, Iterable, Iterator, Optional, TypeVar
 
     from . import _procpool
     from .chunks import Chunksize
     from .pool import Pool
+
+    S = TypeVar("S")
+    T = TypeVar("T")
 
 
 class Calls:
@@ -43,58 +47,58 @@ class Calls:
 
     # ---- one task ----
 
-    def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Any = {}) -> Any:
+    def apply(self, func: Callable[..., T], args: Iterable[Any] = (), kwds: Any = {}) -> T:
         """Calls `func(*args, **kwds)` in a worker and gives what it returns."""
         return self.apply_async(func, args, kwds).get()
 
     def apply_async(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., T],
         args: Iterable[Any] = (),
         kwds: Any = {},
-        callback: Optional[Callable[[Any], object]] = None,
+        callback: Optional[Callable[[T], object]] = None,
         error_callback: Optional[Callable[[BaseException], object]] = None,
-    ) -> ApplyResult:
+    ) -> ApplyResult[T]:
         """As `apply`, but goes on at once. A callback is called in a thread of the pool, with the value or the error."""
         pool = self._target
         pool._check_running()
-        result = ApplyResult(pool, callback, error_callback)
+        result: ApplyResult[T] = ApplyResult(pool, callback, error_callback)
         call, argument = (APPLY, (args, kwds)) if kwds else (SPREAD, args)
         result._begin(pool._submit(call, func, argument, self._limits))
         return result
 
     # ---- many ----
 
-    def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: Optional[Chunksize] = None) -> Any:
+    def map(self, func: Callable[[S], T], iterable: Iterable[S], chunksize: Optional[Chunksize] = None) -> list[T]:
         """`[func(item) for item in iterable]`, in the workers. So many items are one task; by default a quarter of a worker's
         share, and with "auto" more and smaller ones, lest workers idle at the end where items cost unevenly."""
         return self.map_async(func, iterable, chunksize).get()
 
     def map_async(
         self,
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
+        func: Callable[[S], T],
+        iterable: Iterable[S],
         chunksize: Optional[Chunksize] = None,
-        callback: Optional[Callable[[Any], object]] = None,
+        callback: Optional[Callable[[list[T]], object]] = None,
         error_callback: Optional[Callable[[BaseException], object]] = None,
-    ) -> MapResult:
+    ) -> MapResult[T]:
         """As `map`, but goes on at once."""
         return self._map_async(ONE, MAP, func, iterable, chunksize, callback, error_callback)
 
     def starmap(
-        self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: Optional[Chunksize] = None
-    ) -> Any:
+        self, func: Callable[..., T], iterable: Iterable[Iterable[Any]], chunksize: Optional[Chunksize] = None
+    ) -> list[T]:
         """`[func(*item) for item in iterable]`, in the workers."""
         return self.starmap_async(func, iterable, chunksize).get()
 
     def starmap_async(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., T],
         iterable: Iterable[Iterable[Any]],
         chunksize: Optional[Chunksize] = None,
-        callback: Optional[Callable[[Any], object]] = None,
+        callback: Optional[Callable[[list[T]], object]] = None,
         error_callback: Optional[Callable[[BaseException], object]] = None,
-    ) -> MapResult:
+    ) -> MapResult[T]:
         """As `starmap`, but goes on at once."""
         return self._map_async(SPREAD, STARMAP, func, iterable, chunksize, callback, error_callback)
 
@@ -102,12 +106,12 @@ class Calls:
         self,
         call_one: int,
         call_many: int,
-        func: Callable[..., Any],
+        func: Callable[..., T],
         iterable: Iterable[Any],
         chunksize: Optional[Chunksize],
-        callback: Optional[Callable[[Any], object]],
+        callback: Optional[Callable[[list[T]], object]],
         error_callback: Optional[Callable[[BaseException], object]],
-    ) -> MapResult:
+    ) -> MapResult[T]:
         pool = self._target
         pool._check_running()
         if not hasattr(iterable, "__len__"):
@@ -117,7 +121,7 @@ class Calls:
             chunksize, extra = divmod(len(iterable), workers * 4)  # type: ignore[arg-type]
             chunksize = max(1, chunksize + bool(extra))
         chunksize = checked_chunksize(chunksize)
-        result = MapResult(pool, chunksize, callback, error_callback)
+        result: MapResult[T] = MapResult(pool, chunksize, callback, error_callback)
         if chunksize == 1:
             call, arguments = call_one, iterable
         elif chunksize == "auto":
@@ -162,11 +166,11 @@ class Calls:
 
     def imap(
         self,
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
+        func: Callable[[S], T],
+        iterable: Iterable[S],
         chunksize: Chunksize = 1,
         buffersize: Optional[int] = None,
-    ) -> Any:
+    ) -> Results[T]:
         """An iterator over the results, in order. The input is read as fast as it comes; with `buffersize`, only that
         many items ahead of the results that were taken. With the chunk size "auto", chunks grow until one takes about a
         millisecond, and the input is read as fast as workers need it."""
@@ -174,11 +178,11 @@ class Calls:
 
     def imap_unordered(
         self,
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
+        func: Callable[[S], T],
+        iterable: Iterable[S],
         chunksize: Chunksize = 1,
         buffersize: Optional[int] = None,
-    ) -> Any:
+    ) -> Results[T]:
         """As `imap`, but gives the results in the order in which they arrive."""
         return self._imap(IMapUnorderedIterator, func, iterable, chunksize, buffersize)
 
@@ -189,7 +193,7 @@ class Calls:
         iterable: Iterable[Any],
         chunksize: Chunksize,
         buffersize: Optional[int],
-    ) -> Any:
+    ) -> Results[Any]:
         pool = self._target
         pool._check_running()
         chunksize = checked_chunksize(chunksize)
@@ -211,7 +215,7 @@ class Calls:
             pool._feeders.feed(pool._engine, steps, iterator)
         else:
             _feed_as_taken(pool, tasks, iterator, ahead)
-        return iterator if chunksize == 1 else Chunked(iterator)
+        return iterator if chunksize == 1 else Chunked(iterator)  # type: ignore[return-value]
 
 
 class Options(Calls):

@@ -16,15 +16,16 @@ from .deadlines import deadline_after, left
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Generator, Optional
+    from typing import Any, Callable, Generator, Optional, TypeVar
 
     from .chunks import Chunksize
     from .views import EndEvent
 
     Outcome = tuple[bool, Any]
+    T = TypeVar("T")
 
 
-class ApplyResult(_standard.ApplyResult):  # type: ignore[type-arg]
+class ApplyResult(_standard.ApplyResult["T"]):
     """The result of one call.
 
     `get` gives the value, or raises what the task raised; always the same object. It can be awaited as well.
@@ -155,7 +156,7 @@ class ApplyResult(_standard.ApplyResult):  # type: ignore[type-arg]
         if self._outcome is None:
             self._wait_outcome(timeout)
 
-    def get(self, timeout: Optional[float] = None) -> Any:
+    def get(self, timeout: Optional[float] = None) -> T:
         """The value, or raises what the task raised; `multiprocessing.TimeoutError` after `timeout` seconds."""
         outcome = self._outcome
         if outcome is None:
@@ -164,7 +165,7 @@ class ApplyResult(_standard.ApplyResult):  # type: ignore[type-arg]
                 raise TimeoutError
         success, value = outcome
         if success:
-            return value
+            return value  # type: ignore[no-any-return]
         try:
             raise value
         finally:
@@ -179,7 +180,7 @@ class ApplyResult(_standard.ApplyResult):  # type: ignore[type-arg]
         cancelled: bool = self._task.cancel(running)
         return cancelled
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, T]:
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -252,7 +253,7 @@ class ApplyResult(_standard.ApplyResult):  # type: ignore[type-arg]
 AsyncResult = ApplyResult
 
 
-class MapResult(ApplyResult, _standard.MapResult):  # type: ignore[type-arg]
+class MapResult(ApplyResult["list[T]"], _standard.MapResult["T"]):
     """The result of `map_async`: a list, once all chunks have ended. Of several errors the first in order is raised."""
 
     #: So many chunks are waited for together: to wake the caller for each would cost more than most chunks do.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class EndEvent:
     """A result's end, as the `threading.Event` that the standard library has there."""
 
-    def __init__(self, result: ApplyResult) -> None:
+    def __init__(self, result: ApplyResult[Any]) -> None:
         self._result = result
 
     def is_set(self) -> bool:

@@ -282,6 +282,20 @@ def test_what_map_submitted_is_forgotten_with_its_iterator(executor: procpool.Pr
     assert len(executor._pending_work_items) == 0
 
 
+class Counting(procpool.ProcessPoolExecutor):
+    submitted = 0
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        self.submitted += 1
+        return super().submit(*args, **kwargs)
+
+
+def test_map_calls_submit_where_a_subclass_has_changed_it() -> None:
+    with Counting(1) as executor:
+        assert list(executor.map(tasks.same, range(3))) == [0, 1, 2] and executor.submitted == 3
+        assert list(executor.map(tasks.same, range(5), chunksize=2)) == list(range(5)) and executor.submitted == 6
+
+
 def test_it_is_an_executor_of_the_standard_library() -> None:
     assert issubclass(procpool.ProcessPoolExecutor, concurrent.futures.ProcessPoolExecutor)
 

@@ -31,20 +31,30 @@ impl Shared {
 
     /// Cancels a task that is queued or running, or about to be tried again; false if it has ended, or is ending for good.
     pub(crate) fn cancel_anyway(&self, slot: u32, ticket: Ticket) -> bool {
+        let failure = Failure::Cancelled;
         // Between two looks it may go from one to the next.
-        while !self.is_ended(slot, ticket) && !self.is_ending(slot, ticket) {
-            let failure = Failure::Cancelled;
-            if self.cancel(slot, ticket, failure.clone()) || self.doom(slot, ticket, failure).is_some() {
+        while self.may_go_on(slot, ticket) {
+            if self.cancel(slot, ticket, failure.clone())
+                || self.doom(slot, ticket, failure.clone()).is_some()
+            {
                 return true;
             }
         }
         false
     }
 
-    /// Whether the task is doomed for a reason after which it is not tried again.
-    fn is_ending(&self, slot: u32, ticket: Ticket) -> bool {
+    /// Whether the task has not ended, and is not doomed for a reason after which it is not tried again. Nor does one go
+    /// on that was written over (*I4*).
+    fn may_go_on(&self, slot: u32, ticket: Ticket) -> bool {
+        let Some(shared) = self.region.slot(slot) else { return false };
         let endings = lock(&self.endings);
-        self.doomed_seat(slot, ticket).is_some() && endings.get(&ticket).is_some_and(policy::is_final)
+        let seen = shared.word.read();
+        seen.is_for(ticket)
+            && match seen.state() {
+                Some(State::Ready | State::Claimed) => true,
+                Some(State::Doomed) => !endings.get(&ticket).is_some_and(policy::is_final),
+                _ => false,
+            }
     }
 
     /// `Claimed` → `Doomed`, and asks for the worker's death (*I3*). Gives the worker's seat; `None` if the task was
