@@ -59,6 +59,8 @@ pub(crate) fn listen(
     if !has_thread {
         shared.poke();
     }
+    // Should the collector not be woken, the audit finds that out.
+    shared.watch_again();
     if let Some(words) = shared.region.slot(slot) {
         words.event.listen();
     }

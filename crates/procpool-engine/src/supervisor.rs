@@ -118,7 +118,9 @@ impl Supervisor {
             _ => None,
         });
         watched.extend(members.map(|pidfd| PollFd::from_borrowed_fd(pidfd, PollFlags::IN)));
-        self.record(|view| (view.is_asleep, view.until) = (true, timeout.map(|span| Instant::now() + span)));
+        self.record(|view| {
+            (view.is_asleep, view.until) = (true, timeout.and_then(|span| Instant::now().checked_add(span)))
+        });
         if poll::poll(&mut watched, timeout).is_err() {
             // Out of memory in the kernel, or more workers than descriptors: look at everything, a little later.
             thread::sleep(PAUSE);

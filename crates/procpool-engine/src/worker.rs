@@ -20,7 +20,7 @@ use crate::sandbox::Confinement;
 use crate::seat::Status;
 use crate::slot::Ticket;
 use crate::spin::Spin;
-use crate::sync::{Ordering, thread};
+use crate::sync::{Ordering, fence, thread};
 use crate::wakeup::Wakeups;
 
 /// How often a worker whose descriptor of the parent was closed asks whether its zygote lives.
@@ -401,6 +401,8 @@ impl Call<'_> {
         point(Point::Replies);
         // Somebody may still hold the argument's buffers, a static for instance. The parent frees what is its own.
         let kept = lease.filter(|lease| Arc::strong_count(lease) > 1);
+        // ORDER: Acquire, partner of the Release by which other threads let go of it: they have done reading there.
+        fence(Ordering::Acquire);
         if let Some(lease) = &kept {
             lease.keep();
             point(Point::Kept);

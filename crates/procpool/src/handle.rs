@@ -190,7 +190,7 @@ impl<R: DeserializeOwned + 'static> AsyncResult<R> {
     }
 
     /// Cancels the task, also while it runs: then the worker that runs it is killed, and no other. True when it was
-    /// cancelled now; false when it had ended.
+    /// cancelled now; false when it had ended, or was cancelled before.
     pub fn cancel_running(&self) -> bool {
         self.with_task(Task::cancel_running)
     }

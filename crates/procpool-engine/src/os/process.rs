@@ -1,7 +1,7 @@
 //! Processes: made, named, watched, killed and reaped.
 //!
-//! What must hold: a process is killed by its pidfd, or by its pid only by a parent that has not reaped it yet; a
-//! pid alone may belong to somebody else by now. The pidfd and what can be asked of it may be missing (old kernels,
+//! What must hold: a process is killed by its pidfd. A pid alone may belong to somebody else by now: it has to do where
+//! there are no pidfds, and is used only until the process's death has been told. The pidfd and what can be asked of it may be missing (old kernels,
 //! container profiles): the functions say so with an error or `None`, and callers have a second way.
 
 use std::ffi::{CString, c_int};
@@ -133,7 +133,7 @@ pub fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
     Ok(rustix::process::pidfd_send_signal(pidfd, signal)?)
 }
 
-/// Sends a signal to a child that this process has not reaped: its pid cannot have passed to another.
+/// Sends a signal to a process whose death nobody has told of yet: its pid has hardly passed to another.
 ///
 /// # Errors
 /// `ESRCH` if there is no such process.
