@@ -6,6 +6,8 @@ cd "$(dirname "$0")/.."
 
 environment=$(scripts/venv.sh wheel "$1" scripts/requirements-wheel.txt)
 export CARGO_TARGET_DIR=$PWD/target/package PATH=$environment/bin:$PATH
+# The files of an archive are as old as it says: cargo would take for theirs what it has built of others.
+find "$CARGO_TARGET_DIR" -path '*/.fingerprint/procpool*' -prune -exec rm -r {} + 2>/dev/null || true
 scratch=$(mktemp -d)
 trap 'rm -r "$scratch"' EXIT
 
