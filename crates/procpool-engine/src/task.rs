@@ -90,15 +90,13 @@ impl Task {
     /// interrupted, and every second. Where it says no, the wait is over.
     pub fn wait_while(&self, timeout: Option<Duration>, go_on: impl FnMut() -> bool) -> bool {
         let shared = &self.occupied().shared;
-        // A fork has nothing to wait for: what it takes is an error.
-        if shared.is_forked() {
-            return true;
-        }
         // Whoever only asks is answered at once.
         if timeout == Some(Duration::ZERO) {
             return self.is_ended();
         }
         shared.spin.look(|| shared.region.wakeup().worth(), || self.is_ended(), || !shared.has_backlog())
+            // A fork has nothing to wait for: what it takes is an error.
+            || shared.is_forked()
             || self.nap(timeout)
             || self.sleep(timeout.and_then(|span| Instant::now().checked_add(span)), go_on)
     }

@@ -409,7 +409,7 @@ impl Call<'_> {
         }
         let fits = worker.write_reply(slot, reply, parts, kept.is_some());
         point(Point::Written);
-        let is_light = parts.head_length() + parts.buffers_length() <= LIGHT;
+        let is_light = parts.fits_into_slot() || parts.head_length() + parts.buffers_length() <= LIGHT;
         worker.finish(slot, ticket, reply == Reply::Raised || !fits, is_light);
         // Not before: until the task has ended, another attempt may need it.
         drop(kept);
