@@ -231,6 +231,8 @@ def test_asyncio_cancels_what_has_not_begun(gate: Any) -> None:
             second.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await second
+            # Not before asyncio has passed it on, at the loop's next turn: else the worker may begin it.
+            await asyncio.sleep(0)
             gate.touch()
             return await first, future
 
