@@ -6,9 +6,16 @@ import itertools
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Iterable
 
 job_counter = itertools.count()
+
+
+def take_outcomes(tasks: Iterable[Any]) -> None:
+    """Takes the outcomes that are there out of the pool's memory; the tasks keep them. Those already given are None."""
+    for task in list(tasks):
+        if task is not None and task.is_ended():
+            task.outcome()
 
 
 class Cache(dict[int, "Any"]):

@@ -7,6 +7,7 @@ import weakref
 from concurrent.futures import _base
 from functools import partial
 
+from .cache import take_outcomes
 from .deadlines import deadline_after, left
 from .future import Future
 from .submission import APPLY, ONE, SPREAD, STARMAP, checked_buffersize
@@ -134,9 +135,7 @@ class Pending:
         pass
 
     def _take_ended(self) -> None:
-        for task in list(self._tasks() or ()):
-            if task.is_ended():
-                task.outcome()
+        take_outcomes(self._tasks() or ())
 
 
 def _results(pending: list[Any], more: Iterator[Any], deadline: Deadline, chunksize: int) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from collections import deque
 from multiprocessing import TimeoutError, pool as _standard
 from types import GenericAlias
 
-from .cache import job_counter
+from .cache import job_counter, take_outcomes
 from .deadlines import deadline_after, left, time_is_over
 from .submission import LOOK_AGAIN, FailedInput, FailedTask
 
@@ -83,9 +83,7 @@ class IMapIterator(_standard.IMapIterator):  # type: ignore[type-arg]
             self._done()
 
     def _take_ended(self) -> None:
-        for task in list(self._tasks):
-            if task.is_ended():
-                task.outcome()
+        take_outcomes(self._tasks)
 
     def _done(self) -> None:
         pool, self._pool = self._pool, None

@@ -11,7 +11,7 @@ from multiprocessing import TimeoutError, pool as _standard
 from types import GenericAlias
 
 from . import _procpool
-from .cache import job_counter
+from .cache import job_counter, take_outcomes
 from .deadlines import deadline_after, left
 
 TYPE_CHECKING = False
@@ -345,9 +345,7 @@ class MapResult(ApplyResult["list[T]"], _standard.MapResult["T"]):
         return index
 
     def _take_ended(self) -> None:
-        for task in list(self._tasks):
-            if task is not None and task.is_ended():
-                task.outcome()
+        take_outcomes(self._tasks)
 
     def cancel(self, running: bool = False) -> bool:
         """Cancels every chunk that has not ended, those that run only with `running`. True if there was one."""
